@@ -1,0 +1,135 @@
+"""Every error a user can cause: one sentence that says where, what, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class MMAdaptError(Exception):
+    """A mistake that a person can act on; the command line prints it and exits with 2.
+
+    Args are the constructor's own, so that every subclass survives pickling (loader workers).
+
+    Example:
+        >>> str(MMAdaptError("runs/a holds a run already; continue it with --resume"))
+        'runs/a holds a run already; continue it with --resume'
+    """
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One finding in a recipe, with the place where its text was written.
+
+    Args:
+        file: The recipe file, `override 'key=value'`, or `recipe` for a dictionary.
+        line: 1-based line, 0 when there is none (an override, a dictionary).
+        column: 1-based column, 0 when there is none.
+        key: Dotted path of the value, e.g. `fusion.alpha`; empty for the whole document.
+        message: What is wrong, what was expected.
+        hint: What to do next, e.g. `did you mean 'alpha'?`; may be empty.
+    """
+
+    file: str
+    line: int
+    column: int
+    key: str
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        head = f"{place}: {self.key}: " if self.key else f"{place}: "
+        return head + self.message + (f"; {self.hint}" if self.hint else "")
+
+
+class RecipeError(MMAdaptError):
+    """Everything that is wrong with a recipe, one line per problem.
+
+    Args:
+        problems: The findings, or a message for a mistake that has no place.
+    """
+
+    def __init__(self, problems: Iterable[Problem] | str) -> None:
+        if isinstance(problems, str):
+            problems = [Problem("recipe", 0, 0, "", problems)]
+        self.problems: list[Problem] = list(problems)
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        return "\n".join(str(problem) for problem in self.problems)
+
+
+class PluginError(MMAdaptError):
+    """A plugin or a registered name that is unknown, broken, or claimed twice."""
+
+
+class MissingDependency(MMAdaptError):
+    """An optional Python package that is needed now and is not installed.
+
+    Args:
+        purpose: What needs it, e.g. `reading video`.
+        module: The import name of the missing package.
+        install: What to hand to pip, e.g. `mmadapt[video]`; default: the module's name.
+    """
+
+    def __init__(self, purpose: str, module: str = "", install: str = "") -> None:
+        self.purpose, self.module, self.install = purpose, module, install or module
+        super().__init__(purpose, module, install)
+
+    def __str__(self) -> str:
+        if not self.module:
+            return self.purpose
+        return (
+            f"{self.purpose} needs the package '{self.module}', which is not installed: "
+            f"pip install '{self.install}'"
+        )
+
+
+class AttachError(MMAdaptError):
+    """A fusion cannot be attached to this language model."""
+
+
+class ModelError(MMAdaptError):
+    """A base model, its tokenizer or its processor cannot be loaded."""
+
+
+class AdapterError(MMAdaptError):
+    """An adapter folder cannot be written, read, or does not fit its base models."""
+
+
+class MediaError(MMAdaptError):
+    """A picture, clip or sound that cannot be read.
+
+    Args:
+        path: The file.
+        reason: Why, in a few words.
+    """
+
+    def __init__(self, path: str | Path, reason: str = "") -> None:
+        self.path, self.reason = path, reason
+        super().__init__(path, reason)
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}" if self.reason else str(self.path)
+
+
+class DataError(MMAdaptError):
+    """A data file or one of its records that cannot be used.
+
+    Args:
+        file: The data file or folder.
+        record: Line number or id of the record; None for the file as a whole.
+        reason: Why, in a few words.
+    """
+
+    def __init__(self, file: str | Path, record: str | int | None = None, reason: str = "") -> None:
+        self.file, self.record, self.reason = file, record, reason
+        super().__init__(file, record, reason)
+
+    def __str__(self) -> str:
+        place = str(self.file) if self.record is None else f"{self.file}:{self.record}"
+        return f"{place}: {self.reason}" if self.reason else place

@@ -1,0 +1,218 @@
+"""From a word in a recipe to a class: names of every kind, and where their code lives."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from functools import cache, cached_property
+from typing import Any
+
+from mmadapt.errors import MissingDependency, MMAdaptError, PluginError
+from mmadapt.plugins import HOOKS, TARGET, Plugin, discover, first_line
+
+KINDS = tuple(HOOKS)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered name; its class is imported on the first `load()`.
+
+    Args:
+        kind: One of `KINDS`.
+        name: The word a recipe uses.
+        target: `module:Attribute`.
+        summary: One line for `mmadapt plugins`.
+        package: The package that announced it.
+        version: Version of the distribution of that package.
+    """
+
+    kind: str
+    name: str
+    target: str
+    summary: str = ""
+    package: str = ""
+    version: str = ""
+
+    def __str__(self) -> str:
+        origin = f" ({self.package} {self.version})" if self.package else ""
+        return f"{self.kind} '{self.name}'{origin}"
+
+    def load(self) -> Any:
+        """Import and return the class.
+
+        Raises:
+            MissingDependency: The code imports a package that is not installed.
+            PluginError: The code cannot be imported for another reason.
+        """
+        return self._loaded
+
+    @cached_property
+    def _loaded(self) -> Any:
+        module_name, _, path = self.target.partition(":")
+        try:
+            loaded: Any = importlib.import_module(module_name)
+            for attribute in path.split("."):
+                loaded = getattr(loaded, attribute)
+        except MMAdaptError:
+            raise
+        except ModuleNotFoundError as error:
+            missing = (error.name or "").partition(".")[0]
+            if not missing or missing == module_name.partition(".")[0]:
+                raise PluginError(f"{self} has no code at {self.target}: {error}") from error
+            raise MissingDependency(str(self), missing) from error
+        except (Exception, SystemExit) as error:
+            raise PluginError(f"{self} fails at {self.target}: {first_line(error)}") from error
+        return loaded
+
+
+class Registry:
+    """All names, by kind.
+
+    Example:
+        >>> registry = Registry()
+        >>> registry.register("fusion", "mine", "my_package.fusion:Mine").target
+        'my_package.fusion:Mine'
+        >>> registry.names("fusion")
+        ['mine']
+    """
+
+    def __init__(self, broken: Iterable[Plugin] = ()) -> None:
+        self.broken: list[Plugin] = list(broken)
+        self._entries: dict[tuple[str, str], list[Entry]] = {}
+
+    def register(
+        self,
+        kind: str,
+        name: str,
+        target: str | type,
+        summary: str = "",
+        package: str = "",
+        version: str = "",
+    ) -> Entry:
+        """Add one name; a second claim on it is kept and refused by `get`.
+
+        Args:
+            kind: One of `KINDS`.
+            name: The word a recipe uses.
+            target: `module:Attribute`, or the class itself.
+            summary: One line for `mmadapt plugins`.
+            package: The package that announces it.
+            version: Version of its distribution.
+
+        Returns:
+            The new entry.
+        """
+        _check_kind(kind)
+        path = target if isinstance(target, str) else f"{target.__module__}:{target.__qualname__}"
+        entry = Entry(kind, name, path, summary, package, version)
+        if not isinstance(target, str):
+            entry.__dict__["_loaded"] = target
+        self._entries.setdefault((kind, name), []).append(entry)
+        return entry
+
+    def get(self, kind: str, name: str, allow_code: bool = False) -> Entry:
+        """Return the entry of a name, or of `module:Class` code when that is allowed.
+
+        Args:
+            kind: One of `KINDS`.
+            name: The word a recipe uses, or `module:Class`.
+            allow_code: Accept `module:Class`.
+
+        Raises:
+            PluginError: The name is unknown, claimed twice, or code that is not allowed.
+        """
+        _check_kind(kind)
+        if ":" in name:
+            return _code_entry(kind, name, allow_code)
+        claims = self._entries.get((kind, name), [])
+        if not claims:
+            raise PluginError(self._unknown(kind, name))
+        if len(claims) > 1:
+            packages = " and ".join(f"{claim.package} {claim.version}" for claim in claims)
+            raise PluginError(
+                f"{kind} '{name}' is registered by {packages}; uninstall one of them, or list "
+                "the packages to load in MMADAPT_PLUGINS"
+            )
+        return claims[0]
+
+    def names(self, kind: str) -> list[str]:
+        """Return the names of one kind, sorted."""
+        return sorted(name for of_kind, name in self._entries if of_kind == kind)
+
+    def suggest(self, kind: str, name: str) -> str | None:
+        """Return the nearest name of a kind, if one is near."""
+        near = difflib.get_close_matches(name, self.names(kind), n=1)
+        return near[0] if near else None
+
+    def describe(self, kind: str | None = None) -> list[dict[str, str]]:
+        """Return one row per name: kind, name, summary, package, version, status.
+
+        Status is `ok`, `conflict with <package>`, or the error of a plugin that did not load.
+        """
+        rows = []
+        for key in sorted(self._entries):
+            claims = self._entries[key]
+            for entry in claims:
+                others = [claim.package for claim in claims if claim is not entry]
+                row = asdict(entry) | {
+                    "status": f"conflict with {', '.join(others)}" if others else "ok"
+                }
+                row.pop("target")
+                rows.append(row)
+        for plugin in self.broken:
+            rows.append(
+                {
+                    "kind": "plugin",
+                    "name": plugin.name,
+                    "summary": "",
+                    "package": plugin.package,
+                    "version": plugin.version,
+                    "status": f"broken: {plugin.error}",
+                }
+            )
+        return [row for row in rows if kind is None or row["kind"] in (kind, "plugin")]
+
+    def _unknown(self, kind: str, name: str) -> str:
+        near = self.suggest(kind, name)
+        available = ", ".join(self.names(kind)) or "none"
+        message = f"unknown {kind} '{name}'; "
+        message += f"did you mean '{near}'? " if near else ""
+        message += f"available: {available}"
+        for plugin in self.broken:
+            message += f"; the plugin {plugin.package} did not load ({plugin.error})"
+        return message
+
+
+@cache
+def get_registry() -> Registry:
+    """Return the registry of the installed plugins; they are looked up once."""
+    discovery = discover()
+    registry = Registry(plugin for plugin in discovery.plugins if plugin.error is not None)
+    for found in discovery.registrations:
+        registry.register(
+            found.kind,
+            found.name,
+            found.target,
+            found.summary,
+            found.plugin.package,
+            found.plugin.version,
+        )
+    return registry
+
+
+def _code_entry(kind: str, name: str, allow_code: bool) -> Entry:
+    if not TARGET.fullmatch(name):
+        raise PluginError(f"{kind} '{name}' is neither a registered name nor 'module:Class'")
+    if not allow_code:
+        raise PluginError(
+            f"{kind} '{name}' names Python code, which runs when it is loaded; pass "
+            "--allow-code (allow_code=True) if you trust it"
+        )
+    return Entry(kind, name, name, "code named in the recipe")
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in KINDS:
+        raise PluginError(f"unknown kind '{kind}'; kinds: {', '.join(KINDS)}")
