@@ -1,0 +1,21 @@
+"""The five contracts that plugins implement."""
+
+from mmadapt.contracts.encoder import Encoder, Processor
+from mmadapt.contracts.fusion import EncoderInfo, Fusion, FusionContext, Rewrite
+from mmadapt.contracts.head import EncodedText, Head
+from mmadapt.contracts.metric import Metric, MetricResult
+from mmadapt.contracts.source import Source
+
+__all__ = [
+    "EncodedText",
+    "Encoder",
+    "EncoderInfo",
+    "Fusion",
+    "FusionContext",
+    "Head",
+    "Metric",
+    "MetricResult",
+    "Processor",
+    "Rewrite",
+    "Source",
+]
