@@ -204,7 +204,7 @@ class State:
     labelled: Tensor | None = None
     past_len: int = 0
     aux: dict[str, dict[int, Any]] = field(default_factory=dict)
-    stash: dict[int, Tensor] = field(default_factory=dict)
+    stash: dict[tuple[str, int], Tensor] = field(default_factory=dict)
 
     @property
     def batch_size(self) -> int:

@@ -1,7 +1,7 @@
 """The five contracts that plugins implement."""
 
 from mmadapt.contracts.encoder import Encoder, Processor
-from mmadapt.contracts.fusion import EncoderInfo, Fusion, FusionContext, Rewrite
+from mmadapt.contracts.fusion import EncoderInfo, Fusion, FusionContext, Rewrite, encoder_info
 from mmadapt.contracts.head import EncodedText, Head
 from mmadapt.contracts.metric import Metric, MetricResult
 from mmadapt.contracts.source import Source
@@ -18,4 +18,5 @@ __all__ = [
     "Processor",
     "Rewrite",
     "Source",
+    "encoder_info",
 ]

@@ -141,3 +141,15 @@ class Fusion(nn.Module):
     def departures(self) -> list[str]:
         """How this configuration differs from the published method, one plain sentence each."""
         return []
+
+
+def encoder_info(encoder: Any) -> EncoderInfo:
+    """The `EncoderInfo` of a built encoder."""
+    return EncoderInfo(
+        encoder.modality,
+        encoder.hidden_size,
+        encoder.num_levels,
+        encoder.num_items,
+        encoder.num_prefix_tokens,
+        encoder.grid,
+    )

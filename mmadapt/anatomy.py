@@ -1,0 +1,84 @@
+"""Where the sites of a Hugging Face causal LM are: layers, attention, MLP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from mmadapt.errors import AttachError, PluginError
+from mmadapt.registry import get_registry
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """Names of the modules of one LM family; `layers` from the LM, the others from a layer.
+
+    Args:
+        layers: the list of decoder layers.
+        attention: the self-attention; its input is the hidden states.
+        attention_output: the module whose output is added to the residual, if not `attention` itself.
+        mlp_input: the module that receives the MLP's input.
+        mlp_output: the module whose output is added to the residual.
+    """
+
+    layers: str = "model.layers"
+    attention: str = "self_attn"
+    attention_output: str | None = None
+    mlp_input: str = "mlp"
+    mlp_output: str = "mlp"
+
+
+LLAMA = Anatomy()
+GEMMA = Anatomy(
+    attention_output="post_attention_layernorm", mlp_output="post_feedforward_layernorm"
+)
+FAMILIES: dict[str, Anatomy] = {
+    "llama": LLAMA,
+    "mistral": LLAMA,
+    "qwen2": LLAMA,
+    "qwen3": LLAMA,
+    "phi3": LLAMA,
+    "smollm3": LLAMA,
+    "stablelm": LLAMA,
+    "gemma": LLAMA,
+    "gemma2": GEMMA,
+    "gemma3_text": GEMMA,
+    "opt": Anatomy(layers="model.decoder.layers", mlp_input="fc1", mlp_output="fc2"),
+    "gpt_neox": Anatomy(layers="gpt_neox.layers", attention="attention"),
+    "gpt2": Anatomy(layers="transformer.h", attention="attn"),
+    "falcon": Anatomy(layers="transformer.h", attention="self_attention"),
+}
+
+
+def find_anatomy(model_type: str) -> Anatomy:
+    """The anatomy of an LM family, from the table above or from a plugin.
+
+    Raises:
+        AttachError: nobody has described the family.
+    """
+    if model_type in FAMILIES:
+        return FAMILIES[model_type]
+    try:
+        anatomy: Anatomy = get_registry().get("lm_anatomy", model_type).load()
+    except PluginError as error:
+        raise AttachError(
+            f"language models of type '{model_type}' are unknown here; known: "
+            f"{', '.join(sorted(FAMILIES))}. Register a mmadapt.Anatomy named '{model_type}' that says "
+            "where its layers, attention and MLP are (hook register_lm_anatomies)"
+        ) from error
+    return anatomy
+
+
+def find_layers(lm: nn.Module, anatomy: Anatomy) -> nn.ModuleList:
+    """The decoder layers of `lm`.
+
+    Raises:
+        AttachError: the LM does not look as its family's anatomy says.
+    """
+    try:
+        layers = lm.get_submodule(anatomy.layers)
+    except AttributeError as error:
+        raise AttachError(f"{type(lm).__name__} has no '{anatomy.layers}': {error}") from error
+    assert isinstance(layers, nn.ModuleList)
+    return layers

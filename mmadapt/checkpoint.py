@@ -1,0 +1,231 @@
+"""Adapters on disk: safetensors, the resolved recipe, and fingerprints of the models they belong to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from mmadapt.errors import AdapterError
+
+if TYPE_CHECKING:
+    from mmadapt.model import MultimodalModel
+
+FORMAT_VERSION = 1
+WEIGHTS, RECIPE, BASES, CARD = "adapter.safetensors", "recipe.yaml", "base_models.json", "README.md"
+_SAMPLED = 16  # values of each tensor that go into a fingerprint
+
+
+def fingerprint(module: nn.Module) -> dict[str, Any]:
+    """What identifies a base model: its parameters' names and shapes, and a sample of their values.
+
+    The sample is read in bfloat16, so that float32 and bfloat16 loads of one checkpoint agree.
+    """
+    shapes, values = hashlib.sha256(), hashlib.sha256()
+    dtypes = set()
+    for name, parameter in sorted(module.state_dict().items()):
+        if ".lora_" in name:
+            continue
+        name = name.replace(".base_layer.", ".")
+        shapes.update(f"{name}{tuple(parameter.shape)}".encode())
+        dtypes.add(str(parameter.dtype).removeprefix("torch."))
+        flat = parameter.detach().flatten()
+        if flat.numel() and flat.device.type != "meta":
+            at = torch.linspace(0, flat.numel() - 1, min(_SAMPLED, flat.numel())).long()
+            sample = flat[at.to(flat.device)].to(torch.bfloat16).view(torch.int16)
+            values.update(sample.cpu().numpy().tobytes())
+    return {
+        "class": type(module).__name__,
+        "parameters": sum(p.numel() for p in module.parameters()),
+        "shapes": shapes.hexdigest(),
+        "values": values.hexdigest(),
+        "dtypes": sorted(dtypes),
+    }
+
+
+def base_fingerprints(model: MultimodalModel) -> dict[str, Any]:
+    """Fingerprints of the LM and of every encoder, without what the adapter itself trains."""
+    bases = {"lm": fingerprint(model.lm)}
+    for name, encoder in model.encoders.items():
+        frozen = not any(p.requires_grad for p in encoder.parameters())
+        bases[f"encoders.{name}"] = fingerprint(encoder) if frozen else {"class": type(encoder).__name__}
+    return bases
+
+
+def save_adapter(model: MultimodalModel, folder: Path) -> None:
+    """Writes an adapter folder; it appears whole or not at all.
+
+    Raises:
+        AdapterError: the folder cannot be written.
+    """
+    recipe = model.recipe
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise AdapterError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    try:
+        staging.chmod(0o755)
+        write_tensors(model.adapter_state_dict(), staging / WEIGHTS)
+        if recipe is not None:
+            recipe.dump(staging / RECIPE)
+        bases = {"format_version": FORMAT_VERSION, "models": base_fingerprints(model)}
+        (staging / BASES).write_text(json.dumps(bases, indent=2) + "\n")
+        (staging / CARD).write_text(model_card(model))
+        _replace(staging, folder)
+    except OSError as error:
+        raise AdapterError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _replace(staging: Path, folder: Path) -> None:
+    """Puts `staging` in the place of `folder`, keeping files there that are not an adapter's own."""
+    if not folder.exists():
+        staging.rename(folder)
+        return
+    for file in (RECIPE, BASES, CARD, WEIGHTS):  # the weights last: they complete the adapter
+        if (staging / file).exists():
+            os.replace(staging / file, folder / file)
+
+
+def write_tensors(tensors: Mapping[str, Tensor], file: Path) -> None:
+    """Writes tensors as safetensors through a temporary name, so that no half file is ever seen."""
+    part = file.with_name(f".{file.name}.part")
+    metadata = {"format": "pt", "mmadapt_format": str(FORMAT_VERSION)}
+    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part, metadata=metadata)
+    os.replace(part, file)
+
+
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """Reads an adapter's tensors.
+
+    Raises:
+        AdapterError: the file is missing, damaged, or of a newer format.
+    """
+    if not file.is_file():
+        raise AdapterError(f"{file.parent} is no adapter folder: it has no {file.name}")
+    try:
+        with safe_open(file, framework="pt") as opened:
+            version = int((opened.metadata() or {}).get("mmadapt_format", FORMAT_VERSION))
+            if version > FORMAT_VERSION:
+                raise AdapterError(
+                    f"{file} has format {version}; this mmadapt reads up to {FORMAT_VERSION}: upgrade it"
+                )
+            return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except (SafetensorError, ValueError, OSError) as error:
+        raise AdapterError(f"{file} is damaged: {str(error).splitlines()[0]}") from error
+
+
+def check_tensors(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+    """Compares the tensors a model needs with those of an adapter.
+
+    Raises:
+        AdapterError: a name is missing or surplus, or a shape differs; all of them are named.
+    """
+    findings = []
+    if missing := sorted(set(own) - set(given)):
+        findings.append(f"missing: {_some(missing)}")
+    if surplus := sorted(set(given) - set(own)):
+        findings.append(f"surplus: {_some(surplus)}")
+    findings += [
+        f"{name} is {tuple(given[name].shape)}, the model needs {tuple(own[name].shape)}"
+        for name in sorted(set(own) & set(given))
+        if own[name].shape != given[name].shape
+    ][:5]
+    if findings:
+        raise AdapterError("the adapter does not fit the model: " + "; ".join(findings))
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def load_into(model: MultimodalModel, folder: Path) -> None:
+    """Loads an adapter folder into a composed model.
+
+    Raises:
+        AdapterError: it is damaged, does not fit, or was trained on other base models.
+    """
+    tensors = read_tensors(folder / WEIGHTS)
+    _check_bases(folder / BASES, base_fingerprints(model))
+    model.load_adapter_state_dict(tensors)
+
+
+def _check_bases(file: Path, now: Mapping[str, Any]) -> None:
+    try:
+        then = json.loads(file.read_text())["models"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise AdapterError(f"{file} is missing or damaged, so the base models are unknown") from error
+    for name, base in now.items():
+        saved = then.get(name) if isinstance(then, dict) else None
+        if not isinstance(saved, dict):
+            raise AdapterError(f"the adapter was trained without '{name}'; it has {_some(sorted(then))}")
+        same = saved.get("shapes") == base.get("shapes")
+        if same and saved.get("dtypes") == base.get("dtypes"):
+            same = saved.get("values") == base.get("values")
+        if not same:
+            raise AdapterError(
+                f"{name}: the adapter was trained on another model ({saved.get('class')}, "
+                f"{saved.get('parameters')} parameters) than the one given ({base.get('class')}, "
+                f"{base.get('parameters')} parameters); name the original model in the recipe"
+            )
+
+
+def model_card(model: MultimodalModel) -> str:
+    """A short README for the adapter folder."""
+    trainable = sum(p.numel() for p in model.adapter_state_dict().values())
+    total = sum(p.numel() for p in model.parameters())
+    recipe = model.recipe
+    name = recipe.name if recipe is not None else "adapter"
+    lines = [
+        "---",
+        "library_name: mmadapt",
+        "---",
+        f"# {name}",
+        "",
+        "An adapter that teaches a frozen language model to perceive, trained with mmadapt.",
+        "",
+        f"- language model: {recipe.lm.model if recipe is not None else type(model.lm).__name__}",
+        *(f"- encoder {key}: {type(value).__name__}" for key, value in model.encoders.items()),
+        f"- fusion: {', '.join(model.fusions)}",
+        f"- trained parameters: {trainable:,} of {total:,} ({trainable / total:.2%})",
+        "",
+        "```python",
+        "import mmadapt",
+        "",
+        'model = mmadapt.load("path/to/this/folder")',
+        f'model.generate({model.modalities[0] if model.modalities else "image"}="FILE")',
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def push_adapter(model: MultimodalModel, repo_id: str, *, private: bool, token: str | None) -> str:
+    """Uploads the adapter folder to the Hugging Face hub.
+
+    Raises:
+        AdapterError: the hub refuses or cannot be reached.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    api = HfApi(token=token)
+    with tempfile.TemporaryDirectory() as scratch:
+        save_adapter(model, Path(scratch) / "adapter")
+        try:
+            api.create_repo(repo_id, private=private, exist_ok=True)
+            return str(api.upload_folder(repo_id=repo_id, folder_path=Path(scratch) / "adapter"))
+        except (HfHubHTTPError, OSError) as error:
+            raise AdapterError(f"{repo_id}: upload failed: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,81 @@
+"""From a model id in a recipe to loaded weights, with one clear error when that fails."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from mmadapt.errors import ModelError
+from mmadapt.registry import get_registry
+
+T = TypeVar("T")
+
+
+def resolve_model(model: str) -> str:
+    """Turns `scheme:name` into a folder through the plugin that registered the scheme.
+
+    Args:
+        model: a hub id, a local folder, or an id such as `embedded:vit`.
+
+    Returns:
+        A local folder, or the id unchanged for the hub.
+
+    Raises:
+        PluginError: nobody registered the scheme.
+    """
+    scheme, separator, name = model.partition(":")
+    if not separator or os.path.exists(model) or len(scheme) < 2:  # a Windows drive is no scheme
+        return model
+    return str(get_registry().get("weights", scheme).load()(name))
+
+
+def load_pretrained(load: Callable[..., T], model: str, **options: Any) -> T:
+    """Calls a `from_pretrained` and turns every way it can fail into one error.
+
+    Args:
+        load: a `from_pretrained` of transformers.
+        model: the id as the recipe says it.
+        options: handed on; values that are None are left out.
+
+    Raises:
+        ModelError: the folder is missing or damaged, the hub refuses or cannot be reached.
+    """
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+
+    place = resolve_model(model)
+    if _is_path(model) and not os.path.isdir(place):
+        raise ModelError(f"model folder {model} does not exist; check lm.model or the encoder's model")
+    options = {key: value for key, value in options.items() if value is not None}
+    try:
+        return load(place, **options)
+    except Exception as error:
+        cause = _hub_cause(error, (GatedRepoError, RepositoryNotFoundError, HfHubHTTPError))
+        if isinstance(cause, GatedRepoError):
+            advice = "the hub asks for permission: accept its terms there, then run `hf auth login`"
+        elif isinstance(cause, RepositoryNotFoundError):
+            advice = "the hub does not know it (or it is private: run `hf auth login`)"
+        elif cause is not None or _is_unreachable(error):
+            advice = "the hub cannot be reached; give the path of a downloaded folder instead"
+        elif isinstance(error, (OSError, ValueError, KeyError, ImportError)):
+            advice = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        else:
+            advice = f"its files are damaged: {type(error).__name__}: {str(error).splitlines()[0]}"
+        raise ModelError(f"model {model} cannot be loaded: {advice}") from error
+
+
+def _is_path(model: str) -> bool:
+    return model.startswith((".", "/", "~")) or "\\" in model or model.count("/") > 1
+
+
+def _hub_cause(error: BaseException | None, kinds: tuple[type[BaseException], ...]) -> BaseException | None:
+    while error is not None:
+        if isinstance(error, kinds):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _is_unreachable(error: BaseException) -> bool:
+    return bool(re.search(r"couldn't connect|offline|connection|resolve host", str(error), re.I))
