@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,17 +105,40 @@ class AdapterError(MMAdaptError):
 class MediaError(MMAdaptError):
     """A picture, clip or sound that cannot be read.
 
+    A loader worker's error reaches the main process as one text (its traceback); given such a text
+    alone, the error finds its file and reason again.
+
     Args:
         path: The file.
         reason: Why, in a few words.
+        kind: What was wanted of it: `image`, `video` or `audio`; may be empty.
+        advice: What to do next, one sentence; may be empty.
+
+    Example:
+        >>> str(MediaError("a.mp4", "the file is empty", "video", "Fetch it again."))
+        'a.mp4: cannot read video: the file is empty. Fetch it again.'
     """
 
-    def __init__(self, path: str | Path, reason: str = "") -> None:
-        self.path, self.reason = path, reason
-        super().__init__(path, reason)
+    _REPORT = re.compile(
+        r"\n[\w.]*MediaError: (?P<path>.+?): cannot read (?P<kind>image|video|audio): "
+        r"(?P<reason>.+?)(?:\. (?P<advice>[A-Z].*))?\s*\Z"
+    )
+
+    def __init__(
+        self, path: str | Path, reason: str = "", kind: str = "", advice: str = ""
+    ) -> None:
+        report = None if reason else self._REPORT.search(str(path))
+        if report:
+            path, kind, reason, advice = (report[name] or "" for name in ("path", "kind", "reason", "advice"))
+        self.path, self.reason, self.kind, self.advice = path, reason, kind, advice
+        super().__init__(path, reason, kind, advice)
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}" if self.reason else str(self.path)
+        if not self.reason:
+            return str(self.path)
+        wanted = f"cannot read {self.kind}: " if self.kind else ""
+        text = f"{self.path}: {wanted}{self.reason}"
+        return f"{text}. {self.advice}" if self.advice else text
 
 
 class DataError(MMAdaptError):
