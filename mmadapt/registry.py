@@ -177,11 +177,12 @@ class Registry:
     def _unknown(self, kind: str, name: str) -> str:
         near = self.suggest(kind, name)
         available = ", ".join(self.names(kind)) or "none"
-        message = f"unknown {kind} '{name}'; "
-        message += f"did you mean '{near}'? " if near else ""
-        message += f"available: {available}"
-        for plugin in self.broken:
+        message = f"unknown {kind} '{name}'; available: {available}"
+        message += f"; did you mean '{near}'?" if near else ""
+        for plugin in self.broken[:1]:
             message += f"; the plugin {plugin.package} did not load ({plugin.error})"
+        if len(self.broken) > 1:
+            message += f", nor did {len(self.broken) - 1} others: see `mmadapt plugins`"
         return message
 
 

@@ -1,0 +1,31 @@
+"""Recipes: the YAML files that say what to build, with errors that say where."""
+
+from mmadapt.recipe.check import ResolvedPart, ResolvedRecipe, resolve
+from mmadapt.recipe.load import load_recipe
+from mmadapt.recipe.schema import (
+    DataConfig,
+    EncoderPart,
+    EvaluateConfig,
+    FusionPart,
+    LMPart,
+    Part,
+    Recipe,
+    TrainConfig,
+    Unfreeze,
+)
+
+__all__ = [
+    "DataConfig",
+    "EncoderPart",
+    "EvaluateConfig",
+    "FusionPart",
+    "LMPart",
+    "Part",
+    "Recipe",
+    "ResolvedPart",
+    "ResolvedRecipe",
+    "TrainConfig",
+    "Unfreeze",
+    "load_recipe",
+    "resolve",
+]

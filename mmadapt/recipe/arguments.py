@@ -1,0 +1,179 @@
+"""Keys that belong to transformers: `train` (TrainingArguments) and `evaluate.generate`.
+
+transformers is imported inside the functions only; reading a recipe stays light.
+"""
+
+from __future__ import annotations
+
+import json
+from enum import Enum
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import create_model as create_pydantic_model
+
+from mmadapt.errors import Problem
+from mmadapt.recipe.node import Node, Steps, find, plain
+from mmadapt.recipe.problems import from_pydantic
+from mmadapt.recipe.schema import TrainConfig
+
+_AT_LEAST = {
+    "per_device_train_batch_size": 1,
+    "per_device_eval_batch_size": 1,
+    "gradient_accumulation_steps": 1,
+    "num_train_epochs": 0,
+    "learning_rate": 0,
+    "weight_decay": 0,
+    "warmup_steps": 0,
+    "max_grad_norm": 0,
+    "dataloader_num_workers": 0,
+    "seed": 0,
+}
+_ELSEWHERE = {
+    "output_dir": "name the folder with --output-dir",
+    "resume_from_checkpoint": "continue a run with --resume",
+    "hub_token": "a recipe is no place for a secret; run `hf auth login`",
+    "do_train": "the command says what is done",
+    "do_eval": "the command says what is done",
+    "do_predict": "the command says what is done",
+    "local_rank": "the launcher sets it",
+}
+_MEANT = {
+    "batch_size": "per_device_train_batch_size",
+    "per_device_batch_size": "per_device_train_batch_size",
+    "train_batch_size": "per_device_train_batch_size",
+    "lr": "learning_rate",
+    "epochs": "num_train_epochs",
+    "num_epochs": "num_train_epochs",
+    "steps": "max_steps",
+    "num_workers": "dataloader_num_workers",
+    "warmup_ratio": "warmup_steps",
+}
+_Count = Annotated[int, Field(ge=1)]
+_Size = Annotated[int, Field(ge=0)]
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_GENERATE: dict[str, Any] = {
+    "max_new_tokens": _Count,
+    "max_length": _Count,
+    "min_new_tokens": _Size,
+    "min_length": _Size,
+    "num_beams": _Count,
+    "num_return_sequences": Literal[1],
+    "no_repeat_ngram_size": _Size,
+    "top_k": _Size,
+    "top_p": Annotated[float, Field(gt=0, le=1)],
+    "min_p": Annotated[float, Field(ge=0, le=1)],
+    "temperature": _Positive,
+    "repetition_penalty": _Positive,
+    "length_penalty": Annotated[float, Field(allow_inf_nan=False)],
+    "do_sample": bool,
+    "use_cache": bool,
+    "early_stopping": bool | Literal["never"],
+    "stop_strings": str | list[str],
+}
+
+
+def train_problems(node: Node) -> list[Problem]:
+    """Check the keys of `train` against `transformers.TrainingArguments`.
+
+    Args:
+        node: The whole recipe.
+
+    Returns:
+        One problem per key that is unknown, of a wrong type, or set elsewhere.
+    """
+    own = set(TrainConfig.model_fields)
+    keys = [key for key in _keys(node, ("train",)) if key not in own]
+    problems = []
+    for key in keys:
+        place = find(node, ("train", key)).key
+        if key in _ELSEWHERE:
+            message = f"'{key}' cannot be set here"
+            problems.append(place.problem(f"train.{key}", message, _ELSEWHERE[key]))
+        elif key in _MEANT:
+            hint = f"did you mean '{_MEANT[key]}'?"
+            problems.append(place.problem(f"train.{key}", "unknown key", hint))
+    rest = [key for key in keys if key not in _ELSEWHERE and key not in _MEANT]
+    if rest:
+        problems += _validated(node, ("train",), rest, _training_arguments(), own)
+    return problems
+
+
+def generate_problems(node: Node) -> list[Problem]:
+    """Check the keys of `evaluate.generate` against `transformers.GenerationConfig`.
+
+    Args:
+        node: The whole recipe.
+    """
+    path = ("evaluate", "generate")
+    keys = _keys(node, path)
+    return _validated(node, path, keys, _generation_config(), ()) if keys else []
+
+
+def _keys(node: Node, path: Steps) -> list[str]:
+    """Return the keys of a block; none where there is no such block."""
+    for step in path:
+        if not isinstance(node.value, dict) or step not in node.value:
+            return []
+        node = node.value[step]
+    return list(node.value) if isinstance(node.value, dict) else []
+
+
+def _validated(
+    node: Node, path: Steps, keys: list[str], model: type[BaseModel], also: Any
+) -> list[Problem]:
+    values = plain(find(node, path))
+    text = json.dumps({key: values[key] for key in keys})
+    try:
+        model.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        unknown = f"unknown key of transformers.{model.__name__}"
+        return from_pydantic(error, node, model, path, unknown, also)
+    return []
+
+
+@cache
+def _training_arguments() -> type[BaseModel]:
+    """Return a model with the fields and types of `TrainingArguments`."""
+    from transformers import TrainingArguments
+
+    types = {
+        key: _key_type(key, hint)
+        for key, hint in get_type_hints(TrainingArguments).items()
+        if key not in _ELSEWHERE and key in TrainingArguments.__dataclass_fields__
+    }
+    return _model("TrainingArguments", types)
+
+
+@cache
+def _generation_config() -> type[BaseModel]:
+    """Return a model with the keys of `GenerationConfig`, typed where a mistake is likely."""
+    from transformers import GenerationConfig
+
+    names = [name for name in vars(GenerationConfig()) if not name.startswith("_")]
+    names.remove("transformers_version")
+    return _model("GenerationConfig", {name: _GENERATE.get(name, Any) for name in names})
+
+
+def _key_type(key: str, hint: Any) -> Any:
+    """Return what pydantic checks for one key of `TrainingArguments`."""
+    if get_origin(hint) in (Union, UnionType):
+        members = get_args(hint)
+        words = [kind for kind in members if isinstance(kind, type) and issubclass(kind, Enum)]
+        if words:  # `IntervalStrategy | str` would accept any text
+            hint = words[0]
+    try:
+        TypeAdapter(hint)
+    except (PydanticUserError, NameError):
+        return Any
+    if key in _AT_LEAST:
+        return Annotated[hint, Field(ge=_AT_LEAST[key])]
+    return hint
+
+
+def _model(name: str, types: dict[str, Any]) -> type[BaseModel]:
+    fields: dict[str, Any] = {key: (kind, None) for key, kind in types.items()}
+    config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+    return create_pydantic_model(name, __config__=config, **fields)
