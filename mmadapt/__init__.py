@@ -9,7 +9,7 @@ from mmadapt.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from mmadapt.anatomy import Anatomy
-    from mmadapt.compose import compose, load
+    from mmadapt.composition import compose, load
     from mmadapt.contracts import Encoder, Fusion, Head, Metric, Source
     from mmadapt.model import MultimodalModel
     from mmadapt.recipe import load_recipe
@@ -22,8 +22,8 @@ _LAZY = {
     "Metric": "mmadapt.contracts",
     "MultimodalModel": "mmadapt.model",
     "Source": "mmadapt.contracts",
-    "compose": "mmadapt.compose",
-    "load": "mmadapt.compose",
+    "compose": "mmadapt.composition",
+    "load": "mmadapt.composition",
     "load_recipe": "mmadapt.recipe",
 }
 

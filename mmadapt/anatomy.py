@@ -17,7 +17,8 @@ class Anatomy:
     Args:
         layers: the list of decoder layers.
         attention: the self-attention; its input is the hidden states.
-        attention_output: the module whose output is added to the residual, if not `attention` itself.
+        attention_output: the module whose output is added to the residual, if not `attention`
+            itself.
         mlp_input: the module that receives the MLP's input.
         mlp_output: the module whose output is added to the residual.
     """
@@ -64,7 +65,7 @@ def find_anatomy(model_type: str) -> Anatomy:
     except PluginError as error:
         raise AttachError(
             f"language models of type '{model_type}' are unknown here; known: "
-            f"{', '.join(sorted(FAMILIES))}. Register a mmadapt.Anatomy named '{model_type}' that says "
+            f"{', '.join(sorted(FAMILIES))}. Register a mmadapt.Anatomy named '{model_type}' saying "
             "where its layers, attention and MLP are (hook register_lm_anatomies)"
         ) from error
     return anatomy

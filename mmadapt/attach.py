@@ -20,9 +20,10 @@ from mmadapt.types import State
 class Attachment:
     """Fusions hooked into an LM; `bind` gives one forward its state, `detach` takes everything out.
 
-    The LM's class, state-dict keys, cache, masks and positions stay its own. One forward may be live at a
-    time: its state is kept until the next `bind`, because the backward pass recomputes from it under
-    gradient checkpointing. Called without `bind`, the LM is the plain LM.
+    The LM's class, state-dict keys, cache, masks and positions stay its own. One forward may be
+    live at a
+    time: its state is kept until the next `bind`, because the backward pass recomputes from it
+    under gradient checkpointing. Called without `bind`, the LM is the plain LM.
 
     Args:
         lm: a causal LM of transformers.
@@ -30,11 +31,15 @@ class Attachment:
         encoders: those that a fusion may rewrite.
 
     Raises:
-        AttachError: the LM's family is unknown, or a fusion names a site or layer that it does not have.
+        AttachError: the LM's family is unknown, or a fusion names a site or layer that it does not
+            have.
     """
 
     def __init__(
-        self, lm: nn.Module, fusions: Sequence[Fusion], encoders: Mapping[str, Encoder] | None = None
+        self,
+        lm: nn.Module,
+        fusions: Sequence[Fusion],
+        encoders: Mapping[str, Encoder] | None = None,
     ) -> None:
         self.lm = lm
         self.state: State | None = None
@@ -95,7 +100,7 @@ class Attachment:
             for i in fusion.layers(len(layers)):
                 if not 0 <= i < len(layers):
                     raise AttachError(
-                        f"fusion '{fusion.name}' acts on layer {i}; the LM has {len(layers)} layers "
+                        f"fusion '{fusion.name}' acts on layer {i}, but the LM has {len(layers)} "
                         f"(0 to {len(layers) - 1})"
                     )
                 for site in fusion.sites():
@@ -194,7 +199,9 @@ class Attachment:
         length, text = output.shape[1], self.state.text
         if self.state.past_len >= text.input_ids.shape[1]:
             return None
-        own = sum(self.state.span(name, length) for name in text.spans) > 0
+        spans = [self.state.span(name, length) for name in text.spans]
+        own = torch.stack(spans).amax(dim=0) > 0
+        assert text.embeds is not None
         embeds = text.embeds[:, self.state.past_len : self.state.past_len + length]
         if embeds.shape[1] < length:
             embeds = nn.functional.pad(embeds, (0, 0, 0, length - embeds.shape[1]))

@@ -1,4 +1,4 @@
-"""Adapters on disk: safetensors, the resolved recipe, and fingerprints of the models they belong to."""
+"""Adapters on disk: tensors, the resolved recipe, and fingerprints of the base models."""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ def base_fingerprints(model: MultimodalModel) -> dict[str, Any]:
     bases = {"lm": fingerprint(model.lm)}
     for name, encoder in model.encoders.items():
         frozen = not any(p.requires_grad for p in encoder.parameters())
-        bases[f"encoders.{name}"] = fingerprint(encoder) if frozen else {"class": type(encoder).__name__}
+        bases[f"encoders.{name}"] = (
+            fingerprint(encoder) if frozen else {"class": type(encoder).__name__}
+        )
     return bases
 
 
@@ -90,7 +92,7 @@ def save_adapter(model: MultimodalModel, folder: Path) -> None:
 
 
 def _replace(staging: Path, folder: Path) -> None:
-    """Puts `staging` in the place of `folder`, keeping files there that are not an adapter's own."""
+    """Puts `staging` in the place of `folder`, keeping files that are not an adapter's own."""
     if not folder.exists():
         staging.rename(folder)
         return
@@ -103,7 +105,9 @@ def write_tensors(tensors: Mapping[str, Tensor], file: Path) -> None:
     """Writes tensors as safetensors through a temporary name, so that no half file is ever seen."""
     part = file.with_name(f".{file.name}.part")
     metadata = {"format": "pt", "mmadapt_format": str(FORMAT_VERSION)}
-    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part, metadata=metadata)
+    save_file(
+        {k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part, metadata=metadata
+    )
     os.replace(part, file)
 
 
@@ -120,7 +124,7 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
             version = int((opened.metadata() or {}).get("mmadapt_format", FORMAT_VERSION))
             if version > FORMAT_VERSION:
                 raise AdapterError(
-                    f"{file} has format {version}; this mmadapt reads up to {FORMAT_VERSION}: upgrade it"
+                    f"{file} has format {version}; this mmadapt reads {FORMAT_VERSION}: upgrade it"
                 )
             return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError, OSError) as error:
@@ -166,11 +170,15 @@ def _check_bases(file: Path, now: Mapping[str, Any]) -> None:
     try:
         then = json.loads(file.read_text())["models"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise AdapterError(f"{file} is missing or damaged, so the base models are unknown") from error
+        raise AdapterError(
+            f"{file} is missing or damaged, so the base models are unknown"
+        ) from error
     for name, base in now.items():
         saved = then.get(name) if isinstance(then, dict) else None
         if not isinstance(saved, dict):
-            raise AdapterError(f"the adapter was trained without '{name}'; it has {_some(sorted(then))}")
+            raise AdapterError(
+                f"the adapter was trained without '{name}'; it has {_some(sorted(then))}"
+            )
         same = saved.get("shapes") == base.get("shapes")
         if same and saved.get("dtypes") == base.get("dtypes"):
             same = saved.get("values") == base.get("values")

@@ -129,7 +129,9 @@ class MediaError(MMAdaptError):
     ) -> None:
         report = None if reason else self._REPORT.search(str(path))
         if report:
-            path, kind, reason, advice = (report[name] or "" for name in ("path", "kind", "reason", "advice"))
+            path, kind, reason, advice = (
+                report[name] or "" for name in ("path", "kind", "reason", "advice")
+            )
         self.path, self.reason, self.kind, self.advice = path, reason, kind, advice
         super().__init__(path, reason, kind, advice)
 

@@ -1,4 +1,4 @@
-"""Freezing: no gradients, no dropout, yet in train mode, so that gradient checkpointing really runs."""
+"""Freezing: no gradients, no dropout, yet train mode, so that checkpointing really runs."""
 
 from __future__ import annotations
 

@@ -23,8 +23,8 @@ from mmadapt.types import IGNORE_INDEX, Features, LevelSpec, MediaInputs, State,
 class MultimodalOutput:
     """`loss` (a scalar, or None without labels) and `logits`.
 
-    Logits are (1, k, v) at the k labelled positions, or (b, s, v) at all when asked for or without labels;
-    then s counts the tokens that fusions inserted, and `text` says which those are.
+    Logits are (1, k, v) at the k labelled positions, or (b, s, v) at all when asked for or without
+    labels; then s counts the tokens that fusions inserted, and `text` says which those are.
     """
 
     loss: Tensor | None
@@ -75,7 +75,9 @@ class MultimodalModel(nn.Module):
         self._levels = self._wanted_levels(encoders)
         self.attachment = Attachment(lm, list(fusions), encoders)
         for name, encoder in encoders.items():
-            wanted = [level.block + 1 for specs in self._levels.values() for level in specs.get(name, ())]
+            wanted = [
+                level.block + 1 for specs in self._levels.values() for level in specs.get(name, ())
+            ]
             if wanted:
                 encoder.keep_blocks(max(wanted))
 
@@ -93,7 +95,7 @@ class MultimodalModel(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the LM's embeddings are."""
-        return self.lm.get_input_embeddings().weight.device
+        return cast(Tensor, self.lm.get_input_embeddings().weight).device
 
     @property
     def config(self) -> Any:
@@ -123,9 +125,11 @@ class MultimodalModel(nn.Module):
             input_ids: (b, s) text ids, padded on either side.
             attention_mask: (b, s), 1 at real tokens; all of them by default.
             labels: (b, s), -100 where nothing is predicted.
-            media: per encoder its `MediaInputs`; an encoder without media in this batch is left out.
+            media: per encoder its `MediaInputs`; an encoder without media in this batch is left
+                out.
             media_positions: (b, m) columns before which the media files stand; default: the first.
-            num_items_in_batch: what the summed loss is divided by; default: the labelled tokens here.
+            num_items_in_batch: what the summed loss is divided by; default: the labelled tokens
+                here.
             return_logits: `labelled` computes logits only where there are labels, `all` everywhere.
 
         Raises:
@@ -135,7 +139,9 @@ class MultimodalModel(nn.Module):
         text = self._text(input_ids, attention_mask, labels, media_positions, features)
         rows, targets = _labelled(text)
         if labels is not None and rows.numel() == 0:
-            raise DataError("batch", None, "has no labelled token, so there is no loss to learn from")
+            raise DataError(
+                "batch", None, "has no labelled token, so there is no loss to learn from"
+            )
         only_labelled = labels is not None and return_logits == "labelled"
         state = State(text, labelled=rows if only_labelled else None)
         with self._prepared(state, features):
@@ -231,9 +237,17 @@ class MultimodalModel(nn.Module):
         self.eval()
         try:
             features = self.encode(media or {})
-            text = self._text(input_ids, attention_mask, None, media_positions, features).padded_left()
+            text = self._text(
+                input_ids, attention_mask, None, media_positions, features
+            ).padded_left()
             if not options.get("do_sample"):
-                options = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, **options}
+                options = {
+                    "do_sample": False,
+                    "temperature": None,
+                    "top_p": None,
+                    "top_k": None,
+                    **options,
+                }
             own = self.lm.generation_config
             pad = self.tokenizer.pad_token_id if self.tokenizer is not None else None
             options.setdefault("pad_token_id", 0 if pad is None else pad)
@@ -349,7 +363,7 @@ class MultimodalModel(nn.Module):
                 tensor.copy_(tensors[name])
 
     def save_pretrained(self, folder: str | Path, **_: Any) -> None:
-        """Writes the adapter (safetensors, resolved recipe, base-model fingerprints, model card)."""
+        """Writes the adapter: safetensors, resolved recipe, base-model fingerprints, card."""
         from mmadapt.checkpoint import save_adapter
 
         save_adapter(self, Path(folder))
@@ -364,7 +378,9 @@ class MultimodalModel(nn.Module):
         self, gradient_checkpointing_kwargs: dict[str, Any] | None = None
     ) -> None:
         """Recomputes the LM's layers in the backward pass instead of keeping their activations."""
-        self.lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs or {"use_reentrant": False})
+        self.lm.gradient_checkpointing_enable(
+            gradient_checkpointing_kwargs or {"use_reentrant": False}
+        )
 
     def gradient_checkpointing_disable(self) -> None:
         """Keeps the activations again."""

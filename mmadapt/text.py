@@ -22,19 +22,21 @@ def encode_text(
 ) -> EncodedText:
     """Tokenises `prompt` and, in training, `target` and EOS behind it.
 
-    The ids of the prompt are those that the prompt alone would give, so that generation continues from
-    exactly what was trained. Media stand at the prompt's `<media>` markers; media without a marker stand
-    at the start of the text, after BOS.
+    The ids of the prompt are those that the prompt alone would give, so that generation continues
+    from exactly what was trained. Media stand at the prompt's `<media>` markers; media without a
+    marker stand at the start of the text, after BOS.
 
     Raises:
         DataError: no target to learn from, or more markers than media files.
     """
     if with_target and not (target or "").strip():
-        raise DataError(None, sample_id, "has no target text to learn from")
+        raise DataError("sample", sample_id, "has no target text to learn from")
     pieces = prompt.split(MEDIA_MARKER)
     if len(pieces) - 1 > num_media:
         raise DataError(
-            None, sample_id, f"has {len(pieces) - 1} {MEDIA_MARKER} markers but {num_media} media files"
+            None,
+            sample_id,
+            f"has {len(pieces) - 1} {MEDIA_MARKER} markers but {num_media} media files",
         )
     bos = special_prefix(tokenizer)
     ids = list(bos)

@@ -1,7 +1,7 @@
 """The values that flow between encoder, fusion and language model.
 
-Shape letters, used everywhere: b batch, t media items (frames, images, audio segments), n tokens of an
-item, e encoder width, s text positions, d language model width, m media files of a sample.
+Shape letters, used everywhere: b batch, t media items (frames, images, audio segments), n tokens of
+an item, e encoder width, s text positions, d language model width, m media files of a sample.
 """
 
 from __future__ import annotations
@@ -16,22 +16,24 @@ from torch.utils._pytree import tree_map_only
 
 Modality = Literal["image", "video", "audio"]
 IGNORE_INDEX = -100
-Memory = Any  # what a fusion's `prepare` returns: any pytree of tensors whose first dimension is b or 1
+Memory = (
+    Any  # what a fusion's `prepare` returns: any pytree of tensors whose first dimension is b or 1
+)
 
 
 @dataclass(frozen=True)
 class LevelSpec:
-    """Names the tokens after one encoder block: `block` counts from 0, `normed` applies the final norm."""
+    """The tokens after one encoder block (from 0); `normed` applies the final norm."""
 
     block: int
     normed: bool = False
 
 
 class MediaInputs(TypedDict):
-    """One encoder's share of a batch: `values` (b, t, ...), `item` (b, t), `mask` (b, t, ...) or absent.
+    """One encoder's share of a batch: `values` (b, t, ...), `item` (b, t), maybe `mask` (b, t, ...).
 
-    `item` numbers the media file that an item (a frame, an image, a segment) belongs to and is -1 where
-    a sample has fewer items than the longest; `mask` marks the values that are not padding.
+    `item` numbers the media file that an item (a frame, an image, a segment) belongs to and is -1
+    where a sample has fewer items than the longest; `mask` marks the values that are not padding.
     """
 
     values: Tensor
@@ -91,8 +93,10 @@ class TextInputs:
         input_ids: (b, s) token ids; inserted positions hold a placeholder.
         attention_mask: (b, s) bool, True at real positions.
         labels: (b, s) with -100 where nothing is predicted, or None.
-        media_positions: (b, m) column before which the sample's k-th media file stands, -1 if absent.
-        embeds: (b, s, d) with the inserted embeddings, zero elsewhere; None while nothing is inserted.
+        media_positions: (b, m) column before which the sample's k-th media file stands, -1 if
+            absent.
+        embeds: (b, s, d) with the inserted embeddings, zero elsewhere; None while nothing is
+            inserted.
         spans: per fusion (b, s): 1 + the index of the fusion's own token that stands there, else 0.
         positionless: (b, s) bool, True where a token takes no position number.
     """
@@ -117,9 +121,10 @@ class TextInputs:
     ) -> TextInputs:
         """Returns a copy with k tokens standing before the columns `at` (b, k).
 
-        They are either `embeds` (b, k, d), owned by fusion `name` and found through its span, or ordinary
-        text `ids` (b, k). Tokens that are not `present` (b, k) are masked: nobody attends to them and they
-        take no position. Tokens at the same column keep the order they are given in.
+        They are either `embeds` (b, k, d), owned by fusion `name` and found through its span, or
+        ordinary text `ids` (b, k). Tokens that are not `present` (b, k) are masked: nobody attends
+        to them and they take no position. Tokens at the same column keep the order they are given
+        in.
         """
         batch, length = self.input_ids.shape
         count = at.shape[1]
@@ -143,11 +148,17 @@ class TextInputs:
         if embeds is not None:
             own = torch.arange(1, count + 1, device=device).expand(batch, -1) * present
             before = self.spans.get(name, zeros)
-            spans[name] = merged(before, torch.where(own > 0, own + before.amax(1, keepdim=True), 0))
+            spans[name] = merged(
+                before, torch.where(own > 0, own + before.amax(1, keepdim=True), 0)
+            )
             if all_embeds is None:
                 all_embeds = embeds.new_zeros(batch, length, embeds.shape[2])
         if all_embeds is not None:
-            new = all_embeds.new_zeros(batch, count, all_embeds.shape[2]) if embeds is None else embeds
+            new = (
+                all_embeds.new_zeros(batch, count, all_embeds.shape[2])
+                if embeds is None
+                else embeds
+            )
             all_embeds = merged(all_embeds, new)
         no_position = self.positionless
         if no_position is None:
@@ -187,6 +198,7 @@ class TextInputs:
             positionless=None if self.positionless is None else moved(self.positionless),
         )
 
+
 @dataclass
 class State:
     """Everything that the hooks of one forward or one generation read; the attachment owns it.
@@ -212,13 +224,13 @@ class State:
         return self.text.input_ids.shape[0]
 
     def columns(self, values: Tensor, length: int, beyond: int = 0) -> Tensor:
-        """(b, length): `values` (b, s) at the `length` columns now in the LM; `beyond` after the prompt."""
+        """(b, length): `values` (b, s) at the columns now in the LM; `beyond` after the prompt."""
         now = values[:, self.past_len : self.past_len + length]
         missing = length - now.shape[1]
         return torch.nn.functional.pad(now, (0, missing), value=beyond) if missing else now
 
     def span(self, name: str, length: int) -> Tensor:
-        """(b, length): 1 + index of fusion `name`'s own token at the columns now in the LM, else 0."""
+        """(b, length): 1 + index of fusion `name`'s token at the columns now in the LM, else 0."""
         spans = self.text.spans
         if name not in spans:
             return torch.zeros(
@@ -227,7 +239,7 @@ class State:
         return self.columns(spans[name], length)
 
     def position_ids(self, length: int) -> Tensor:
-        """(b, length): position numbers of the columns now in the LM: pads and positionless take none."""
+        """(b, length): position numbers of the columns now in the LM; pads take none."""
         counted = self.text.attention_mask
         if self.text.positionless is not None:
             counted = counted & ~self.text.positionless

@@ -46,7 +46,9 @@ def load_pretrained(load: Callable[..., T], model: str, **options: Any) -> T:
 
     place = resolve_model(model)
     if _is_path(model) and not os.path.isdir(place):
-        raise ModelError(f"model folder {model} does not exist; check lm.model or the encoder's model")
+        raise ModelError(
+            f"model folder {model} does not exist; check lm.model or the encoder's model"
+        )
     options = {key: value for key, value in options.items() if value is not None}
     try:
         return load(place, **options)
@@ -69,7 +71,9 @@ def _is_path(model: str) -> bool:
     return model.startswith((".", "/", "~")) or "\\" in model or model.count("/") > 1
 
 
-def _hub_cause(error: BaseException | None, kinds: tuple[type[BaseException], ...]) -> BaseException | None:
+def _hub_cause(
+    error: BaseException | None, kinds: tuple[type[BaseException], ...]
+) -> BaseException | None:
     while error is not None:
         if isinstance(error, kinds):
             return error

@@ -72,7 +72,7 @@ LM_CONFIGS: dict[str, dict[str, Any]] = {
 
 
 def tiny_lm(family: str, *, seed: int = 0, **changes: Any) -> PreTrainedModel:
-    """A random LM of a family, with weights large enough that its outputs vary; no token ends a text."""
+    """A random LM of a family whose outputs vary; no token ends a text."""
     changes = {"tie_word_embeddings": False, **changes}
     config = AutoConfig.for_model(family, **{**LM_CONFIGS[family], **changes})
     config.bos_token_id, config.eos_token_id, config.pad_token_id = 1, None, 0
@@ -81,7 +81,7 @@ def tiny_lm(family: str, *, seed: int = 0, **changes: Any) -> PreTrainedModel:
     with torch.no_grad():
         for name, parameter in lm.named_parameters():
             if parameter.ndim > 1:
-                # Different directions for different tokens, so that greedy outputs do not get stuck.
+                # Large enough that greedy outputs do not get stuck.
                 parameter.normal_(0, 1.0 if "embed" in name or "wte" in name else 0.25)
     lm.generation_config.eos_token_id = None
     return lm.eval()
@@ -156,7 +156,9 @@ class TinyEncoder(Encoder):
         return {"values": values, "item": torch.zeros(batch, self.num_items, dtype=torch.long)}
 
 
-def context(lm: PreTrainedModel, encoders: dict[str, Encoder], name: str = "fusion") -> FusionContext:
+def context(
+    lm: PreTrainedModel, encoders: dict[str, Encoder], name: str = "fusion"
+) -> FusionContext:
     """What a fusion is built for."""
     return FusionContext(
         name,

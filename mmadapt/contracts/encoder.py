@@ -14,7 +14,7 @@ from mmadapt.types import Features, LevelSpec, MediaInputs, MediaPart, Modality
 
 
 class Processor(ABC):
-    """Turns one media file into the tensor that an encoder reads; small, picklable, without weights."""
+    """Turns one media file into an encoder's input; small, picklable, without weights."""
 
     @abstractmethod
     def __call__(
@@ -27,7 +27,8 @@ class Processor(ABC):
             rng: the sample's generator for sampling and augmentation; None means deterministic.
 
         Returns:
-            (t, ...) one row per item, or that and a bool mask (t, ...) of the values that are not padding.
+            (t, ...) one row per item, or that and a bool mask (t, ...) of the values that are not
+            padding.
         """
 
 

@@ -34,10 +34,11 @@ class EncoderInfo:
 
 @dataclass(frozen=True)
 class FusionContext:
-    """What a fusion is built for: its name in the recipe, the LM's sizes and the encoders it serves.
+    """What a fusion is built for: its name, the LM's sizes and the encoders it serves.
 
-    `embedding_size` is the width of the token embeddings, which differs from `hidden_size` in OPT-350M.
-    `tokenize` turns text into ids without special tokens, or is None where no tokenizer is at hand.
+    `embedding_size` is the width of the token embeddings, which differs from `hidden_size` in
+    OPT-350M. `tokenize` turns text into ids without special tokens, or is None where no tokenizer
+    is at hand.
     """
 
     name: str
@@ -51,7 +52,7 @@ class FusionContext:
 
 @dataclass(frozen=True)
 class Rewrite:
-    """An edit of frozen modules: the encoders whose forward now carries gradients, and its undoing."""
+    """An edit of frozen modules: the encoders that now carry gradients, and its undoing."""
 
     encoders: frozenset[str]
     undo: Callable[[], None]
@@ -127,14 +128,16 @@ class Fusion(nn.Module):
 
     # Around the model.
     def rewrite(self, encoders: Mapping[str, Encoder], lm: nn.Module) -> Rewrite | None:
-        """Edits frozen modules in place (bottlenecks inside an encoder); None if it edits nothing."""
+        """Edits frozen modules in place (bottlenecks in an encoder); None if it does not."""
         return None
 
     def aux_loss(self, state: State) -> Tensor | None:
         """A loss to add, read from `state.aux[self.name]`, keyed by layer."""
         return None
 
-    def param_groups(self, learning_rate: float, weight_decay: float) -> list[dict[str, Any]] | None:
+    def param_groups(
+        self, learning_rate: float, weight_decay: float
+    ) -> list[dict[str, Any]] | None:
         """Optimiser groups of this fusion's parameters; None for the trainer's usual two."""
         return None
 

@@ -18,7 +18,7 @@ MEDIA_MARKER = "<media>"
 
 @dataclass(frozen=True)
 class EncodedText:
-    """One tokenised sample: ids, labels (-100 where nothing is predicted), media insertion columns."""
+    """One tokenised sample: ids, labels (-100: not predicted), media insertion columns."""
 
     input_ids: list[int]
     labels: list[int]
@@ -37,7 +37,7 @@ class Head:
         self.config = config
 
     def prompt(self, sample: Sample) -> str:
-        """The text given to the LM; `<media>` marks where the sample's media files stand, in order."""
+        """The text given to the LM; `<media>` marks where the media files stand, in order."""
         return sample.get("prompt") or ""
 
     def target(self, sample: Sample, rng: np.random.Generator | None = None) -> str | None:
@@ -69,4 +69,6 @@ class Head:
 
         target = self.target(sample, rng) if with_target else None
         num_media = len(sample.get("media") or ())
-        return encode_text(self.prompt(sample), target, num_media, tokenizer, sample["id"], with_target)
+        return encode_text(
+            self.prompt(sample), target, num_media, tokenizer, sample["id"], with_target
+        )

@@ -13,7 +13,7 @@ from mmadapt.types import Sample
 
 @dataclass(frozen=True)
 class MetricResult:
-    """`values` by name (a metric may report several), one score per sample, and how it was computed."""
+    """`values` by name (there may be several), one score per sample, and the settings used."""
 
     values: dict[str, float]
     per_sample: list[float]

@@ -1,0 +1,225 @@
+"""From a recipe, or from parts, to a model: everything is checked before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from pydantic import BaseModel
+from torch import nn
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from mmadapt.contracts import Encoder, Fusion, FusionContext, Head, encoder_info
+from mmadapt.errors import AdapterError, ModelError, RecipeError
+from mmadapt.lm import load_lm
+from mmadapt.model import MultimodalModel
+from mmadapt.recipe import LMPart, Recipe, ResolvedRecipe, load_recipe, resolve
+from mmadapt.text import plain_ids
+from mmadapt.weights import load_pretrained
+
+
+def compose(
+    recipe: Recipe | ResolvedRecipe | Mapping[str, Any] | str | Path | None = None,
+    *,
+    overrides: Iterable[str] = (),
+    lm: str | Mapping[str, Any] | PreTrainedModel | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    encoders: Mapping[str, Mapping[str, Any] | Encoder] | None = None,
+    fusion: Any = None,
+    head: str | Mapping[str, Any] | Head | None = None,
+    allow_code: bool = False,
+) -> MultimodalModel:
+    """Joins a frozen LM and frozen encoders by fusions.
+
+    Args:
+        recipe: a path, a dictionary or a loaded recipe; or None, and the parts below.
+        overrides: `key=value` changes to the recipe, as on the command line.
+        lm: model id, `lm` block, or a loaded causal LM (then pass `tokenizer` too).
+        tokenizer: instead of the LM's own.
+        encoders: by name, an `encoders` block's entry or a built `Encoder`.
+        fusion: a name, a `fusion` block, a `Fusion` class, or a list of these.
+        head: a name, a `head` block or a built `Head`; `caption` by default.
+        allow_code: accept `use: module:Class` and `trust_remote_code` from the recipe.
+
+    Raises:
+        RecipeError: all mistakes of the recipe at once.
+        ModelError: a base model cannot be loaded.
+
+    Example:
+        >>> model = compose(
+        ...     lm="embedded:lm",
+        ...     encoders={"image": {"use": "vit", "model": "embedded:vit"}},
+        ...     fusion={"use": "adem", "scales": [[4, 4]], "cls": False, "bottleneck": None},
+        ... )
+        >>> model.modalities
+        ['image']
+    """
+    if recipe is None:
+        if lm is None or encoders is None or fusion is None:
+            raise RecipeError("compose needs a recipe, or all of lm=, encoders= and fusion=")
+        recipe = _recipe_of_parts(lm, encoders, fusion, head or "caption")
+        allow_code = allow_code or _holds_objects(lm, encoders, fusion, head)
+    if not isinstance(recipe, ResolvedRecipe):
+        if not isinstance(recipe, Recipe):
+            recipe = load_recipe(recipe, overrides)
+        recipe = resolve(recipe, allow_code=allow_code)
+    built = {name: part for name, part in (encoders or {}).items() if isinstance(part, Encoder)}
+    return _build(
+        recipe,
+        lm if isinstance(lm, PreTrainedModel) else load_lm(recipe.recipe.lm, allow_code),
+        tokenizer if tokenizer is not None else _load_tokenizer(recipe.recipe.lm, lm),
+        {
+            name: built[name] if name in built else part.cls(part.config)
+            for name, part in recipe.encoders.items()
+        },
+        head if isinstance(head, Head) else recipe.head.cls(recipe.head.config),
+    )
+
+
+def _build(
+    resolved: ResolvedRecipe,
+    lm: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None,
+    encoders: Mapping[str, Encoder],
+    head: Head,
+) -> MultimodalModel:
+    recipe = resolved.recipe
+    fusions: list[Fusion] = []
+    served: dict[str, list[str]] = {}
+    for part, resolved_part in zip(recipe.fusions, resolved.fusions, strict=True):
+        served[str(part.name)] = list(part.encoders or encoders)
+        infos = {name: encoder_info(encoders[name]) for name in served[str(part.name)]}
+        context = fusion_context(str(part.name), lm, tokenizer, infos)
+        fusions.append(resolved_part.cls(resolved_part.config, context))
+    model = MultimodalModel(
+        lm,
+        tokenizer,
+        encoders,
+        fusions,
+        head,
+        served=served,
+        recipe=recipe,
+        lm_dropout=recipe.lm.dropout,
+    )
+    if recipe.lm.lora is not None:
+        from mmadapt.lm import add_lora
+
+        add_lora(lm, dict(recipe.lm.lora))
+    return model
+
+
+def fusion_context(
+    name: str, lm: nn.Module, tokenizer: PreTrainedTokenizerBase | None, encoders: Mapping[str, Any]
+) -> FusionContext:
+    """What a fusion is built for, read off an LM (its weights may be on the meta device)."""
+    config = cast(Any, lm).config.get_text_config()
+    return FusionContext(
+        name,
+        config.hidden_size,
+        cast(Any, lm).get_input_embeddings().weight.shape[1],
+        config.num_hidden_layers,
+        config.num_attention_heads,
+        encoders,
+        tokenize=None if tokenizer is None else lambda text: plain_ids(tokenizer, text),
+    )
+
+
+def load(
+    folder: str | Path,
+    *,
+    lm: PreTrainedModel | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    overrides: Iterable[str] = (),
+    device: str | torch.device | None = None,
+    allow_code: bool = False,
+) -> MultimodalModel:
+    """Loads an adapter folder, or one from the hub, onto its base models.
+
+    Args:
+        folder: what `save_pretrained` or a run wrote, or a hub id.
+        lm: the base LM if it is loaded already.
+        tokenizer: its tokenizer.
+        overrides: `key=value` changes to the adapter's recipe, e.g. where the LM lies.
+        device: where to put the model.
+        allow_code: as in `compose`.
+
+    Raises:
+        AdapterError: no adapter there, a damaged one, or one that fits other base models.
+    """
+    from mmadapt.checkpoint import RECIPE, WEIGHTS, load_into
+
+    path = Path(folder)
+    if not (path / WEIGHTS).is_file() and (path / "adapter" / WEIGHTS).is_file():
+        path = path / "adapter"  # a run folder
+    if not path.exists() and str(folder).count("/") == 1:
+        path = _download(str(folder))
+    if not (path / RECIPE).is_file():
+        raise AdapterError(
+            f"{folder} is no adapter folder: it has no {RECIPE}"
+            + ("" if path.exists() else " (the folder does not exist)")
+        )
+    resolved = resolve(load_recipe(path / RECIPE, overrides), allow_code=allow_code)
+    model = compose(resolved, lm=lm, tokenizer=tokenizer, allow_code=allow_code)
+    load_into(model, path)
+    return (model if device is None else model.to(device)).eval()
+
+
+def _download(repo_id: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        patterns = ["*.safetensors", "*.yaml", "*.json", "*.md"]
+        return Path(snapshot_download(repo_id, allow_patterns=patterns))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise AdapterError(
+            f"{repo_id} is neither a folder nor an adapter that the hub gives: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+
+
+def _load_tokenizer(part: LMPart, lm: Any) -> PreTrainedTokenizerBase | None:
+    if isinstance(lm, PreTrainedModel) and not part.tokenizer and not lm.name_or_path:
+        return None
+    try:
+        tokenizer = load_pretrained(
+            AutoTokenizer.from_pretrained, part.tokenizer or part.model, revision=part.revision
+        )
+    except ModelError as error:
+        raise ModelError(f"tokenizer: {error}") from error
+    if tokenizer.pad_token_id is None:  # padding is masked, so any id serves
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
+    return tokenizer
+
+
+def _recipe_of_parts(
+    lm: Any, encoders: Mapping[str, Any], fusion: Any, head: Any
+) -> dict[str, Any]:
+    if isinstance(lm, PreTrainedModel):
+        lm = {"model": lm.name_or_path or type(lm).__name__}
+    fusions = fusion if isinstance(fusion, list) else [fusion]
+    return {
+        "name": "composed",
+        "lm": {"model": lm} if isinstance(lm, str) else dict(lm),
+        "encoders": {name: _part(value) for name, value in encoders.items()},
+        "fusion": [_part(value) for value in fusions],
+        "head": _part(head),
+    }
+
+
+def _part(value: Any) -> dict[str, Any]:
+    if isinstance(value, str):
+        return {"use": value}
+    if isinstance(value, Mapping):
+        return dict(value)
+    cls = value if isinstance(value, type) else type(value)
+    config = getattr(value, "config", None)
+    options = config.model_dump(mode="json") if isinstance(config, BaseModel) else {}
+    return {"use": f"{cls.__module__}:{cls.__qualname__}", **options}
+
+
+def _holds_objects(lm: Any, encoders: Mapping[str, Any], fusion: Any, head: Any) -> bool:
+    parts = [*encoders.values(), *(fusion if isinstance(fusion, list) else [fusion]), head]
+    return any(part is not None and not isinstance(part, (str, Mapping)) for part in parts)
