@@ -65,7 +65,7 @@ def find_anatomy(model_type: str) -> Anatomy:
     except PluginError as error:
         raise AttachError(
             f"language models of type '{model_type}' are unknown here; known: "
-            f"{', '.join(sorted(FAMILIES))}. Register a mmadapt.Anatomy named '{model_type}' saying "
+            f"{', '.join(sorted(FAMILIES))}. Register a mmadapt.Anatomy called '{model_type}': "
             "where its layers, attention and MLP are (hook register_lm_anatomies)"
         ) from error
     return anatomy

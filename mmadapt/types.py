@@ -30,7 +30,7 @@ class LevelSpec:
 
 
 class MediaInputs(TypedDict):
-    """One encoder's share of a batch: `values` (b, t, ...), `item` (b, t), maybe `mask` (b, t, ...).
+    """One encoder's share of a batch: `values` (b, t, ...), `item` (b, t), `mask`.
 
     `item` numbers the media file that an item (a frame, an image, a segment) belongs to and is -1
     where a sample has fewer items than the longest; `mask` marks the values that are not padding.

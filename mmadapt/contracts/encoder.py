@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import BaseModel
 from torch import Tensor, nn
 
+from mmadapt.contracts.fusion import EncoderInfo, encoder_info
 from mmadapt.types import Features, LevelSpec, MediaInputs, MediaPart, Modality
 
 
@@ -52,6 +53,11 @@ class Encoder(nn.Module, ABC):
     num_prefix_tokens: int = 0
     grid: tuple[int, int] | None = None
     processor: Processor
+
+    @classmethod
+    def info(cls, config: Any) -> EncoderInfo:
+        """What a fusion may know before any weights are loaded; by default loads them."""
+        return encoder_info(cls(config))
 
     @abstractmethod
     def forward(self, inputs: MediaInputs, levels: Sequence[LevelSpec]) -> Features:

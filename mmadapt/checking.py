@@ -1,0 +1,210 @@
+"""The dry run: a recipe checked end to end without loading any weights."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
+
+from mmadapt.attach import Attachment
+from mmadapt.composition import fusion_context
+from mmadapt.contracts import EncoderInfo, Fusion
+from mmadapt.errors import MMAdaptError, RecipeError
+from mmadapt.recipe import Recipe, ResolvedRecipe, resolve
+from mmadapt.types import Features, State, TextInputs
+from mmadapt.weights import load_pretrained
+
+_TEXT, _UNKNOWN_TOKENS = 16, 16  # text positions, and tokens of an encoder that cannot say its grid
+_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+
+
+@dataclass
+class Report:
+    """What a dry run found; `joints` are the shapes where one module hands over to another."""
+
+    name: str
+    trainable: dict[str, int]
+    trainable_parameters: int
+    total_parameters: int | None
+    joints: list[tuple[str, list[int]]]
+    previews: list[str]
+    departures: list[str]
+    memory_bytes: dict[str, int]
+    notes: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        lines = [self.name, "", "trainable parameters"]
+        width = max((len(name) for name in self.trainable), default=0)
+        lines += [f"  {name:<{width}}  {count:>15,}" for name, count in self.trainable.items()]
+        share = ""
+        if self.total_parameters:
+            share = (
+                f"  ({self.trainable_parameters / self.total_parameters:.3%} of "
+                f"{self.total_parameters:,})"
+            )
+        lines += [f"  {'total':<{width}}  {self.trainable_parameters:>15,}{share}", "", "joints"]
+        wide = max((len(what) for what, _ in self.joints), default=0)
+        lines += [f"  {what:<{wide}}  {' x '.join(map(str, shape))}" for what, shape in self.joints]
+        lines += ["", "memory (weights, gradients and optimiser; activations come on top)"]
+        lines += [f"  {part}: {size / 2**20:,.1f} MiB" for part, size in self.memory_bytes.items()]
+        lines += ["", "samples ([…] is what the LM learns to say)"]
+        lines += [f"  {preview}" for preview in self.previews]
+        lines += ["", "departures:", *(f"  - {text}" for text in self.departures or ["none"])]
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+
+def dry_run(recipe: Recipe | ResolvedRecipe, allow_code: bool = False) -> Report:
+    """Builds everything but the weights on the meta device and reports what training would meet.
+
+    Raises:
+        RecipeError: every mistake in the recipe, and every joint that does not fit.
+    """
+    if isinstance(recipe, Recipe):
+        recipe = resolve(recipe, allow_code=allow_code)
+    parts = recipe.recipe
+    lm = _meta_lm(recipe)
+    infos = {name: part.cls.info(part.config) for name, part in recipe.encoders.items()}
+    fusions = _meta_fusions(recipe, lm, infos)
+    trainable = {
+        f"fusions.{fusion.name}.{name}": parameter.numel()
+        for fusion in fusions
+        for name, parameter in fusion.named_parameters()
+    }
+    total, notes = _total_parameters(recipe, lm, sum(trainable.values()))
+    joints = _joints(parts, lm, fusions, infos)
+    lm_bytes = sum(p.numel() for p in lm.parameters()) * _BYTES.get(parts.lm.dtype, 4)
+    adapter = sum(trainable.values()) * 4
+    return Report(
+        parts.name,
+        trainable,
+        sum(trainable.values()),
+        total,
+        joints,
+        _previews(recipe),
+        [*parts.departures, *(text for fusion in fusions for text in fusion.departures())],
+        {"lm": lm_bytes, "adapter": adapter, "gradients": adapter, "optimiser": 2 * adapter},
+        notes,
+    )
+
+
+def _meta_lm(recipe: ResolvedRecipe) -> nn.Module:
+    part = recipe.recipe.lm
+    config = load_pretrained(AutoConfig.from_pretrained, part.model, revision=part.revision)
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return AutoModelForCausalLM.from_config(
+            config, attn_implementation=part.attn_implementation or "sdpa"
+        )
+
+
+def _meta_fusions(
+    recipe: ResolvedRecipe, lm: nn.Module, infos: Mapping[str, EncoderInfo]
+) -> list[Fusion]:
+    fusions = []
+    for part, resolved in zip(recipe.recipe.fusions, recipe.fusions, strict=True):
+        served = {name: infos[name] for name in part.encoders or infos}
+        with torch.device("meta"):
+            context = fusion_context(str(part.name), lm, None, served)
+            fusions.append(resolved.cls(resolved.config, context))
+    return fusions
+
+
+def _total_parameters(
+    recipe: ResolvedRecipe, lm: nn.Module, trainable: int
+) -> tuple[int | None, list[str]]:
+    total = trainable + sum(p.numel() for p in lm.parameters())
+    for name, part in recipe.encoders.items():
+        if not hasattr(part.config, "model"):
+            return None, [f"encoder '{name}' does not say its size, so there is no total"]
+        config = load_pretrained(AutoConfig.from_pretrained, part.config.model)
+        with torch.device("meta"):
+            total += sum(p.numel() for p in AutoModel.from_config(config).parameters())
+    return total, []
+
+
+def _joints(
+    recipe: Recipe, lm: nn.Module, fusions: Sequence[Fusion], infos: Mapping[str, EncoderInfo]
+) -> list[tuple[str, list[int]]]:
+    """Runs one forward on the meta device and writes down the shapes that pass between parts."""
+    joints: list[tuple[str, list[int]]] = []
+    ids = torch.zeros(2, _TEXT, dtype=torch.long, device="meta")
+    text = TextInputs(ids, ids.bool(), None, ids[:, :1])
+    by_fusion: dict[str, dict[str, Features]] = {}
+    for part, fusion in zip(recipe.fusions, fusions, strict=True):
+        by_fusion[fusion.name] = {}
+        for name in part.encoders or infos:
+            features = _meta_features(infos[name], fusion)
+            joints.append((f"{name} -> {fusion.name}", list(features.levels[0].shape)))
+            by_fusion[fusion.name][name] = fusion.reduce(features)
+    attachment = None
+    try:
+        for fusion in fusions:
+            text = fusion.embeds(text, by_fusion[fusion.name])
+        state = State(text)
+        for fusion in fusions:
+            memory = fusion.prepare(by_fusion[fusion.name], state)
+            state.memories[fusion.name] = memory
+            for path, leaf in torch.utils._pytree.tree_leaves_with_path(memory):
+                if isinstance(leaf, Tensor):
+                    name = torch.utils._pytree.keystr(path)
+                    joints.append((f"{fusion.name} memory{name}", list(leaf.shape)))
+        joints.append(("text with inserted tokens", list(text.input_ids.shape)))
+        attachment = Attachment(lm, fusions)
+        with torch.no_grad(), attachment.bind(state):
+            logits = lm(input_ids=text.input_ids, use_cache=False).logits
+        joints.append(("logits", list(logits.shape)))
+    except (RuntimeError, ValueError, IndexError) as error:
+        last = joints[-1][0] if joints else "the first joint"
+        problem = recipe.problem(("fusion",), f"shapes do not fit after {last}: {error}")
+        raise RecipeError([problem]) from error
+    finally:
+        if attachment is not None:
+            attachment.detach()
+    return joints
+
+
+def _meta_features(info: EncoderInfo, fusion: Fusion) -> Features:
+    patches = info.grid[0] * info.grid[1] if info.grid else _UNKNOWN_TOKENS
+    shape = (2, info.num_items, info.num_prefix_tokens + patches)
+    level = torch.empty(*shape, info.hidden_size, device="meta")
+    return Features(
+        tuple(level for _ in fusion.levels(info)),
+        torch.ones(shape, dtype=torch.bool, device="meta"),
+        torch.zeros(shape[:2], dtype=torch.long, device="meta"),
+        info.num_prefix_tokens,
+        info.grid,
+    )
+
+
+def _previews(recipe: ResolvedRecipe) -> list[str]:
+    """Three training samples with their label mask, or why there are none."""
+    from mmadapt.types import IGNORE_INDEX
+
+    part, source = recipe.recipe.lm, recipe.sources.get("train")
+    if source is None:
+        return ["skipped: no training data in the recipe"]
+    try:
+        tokenizer = load_pretrained(AutoTokenizer.from_pretrained, part.tokenizer or part.model)
+        head = recipe.head.cls(recipe.head.config)
+        previews = []
+        for sample in islice(iter(source.cls(source.config)), 3):
+            encoded = head.encode(sample, tokenizer, with_target=True)
+            asked = [t for t, l in zip(encoded.input_ids, encoded.labels, strict=True) if l < 0]
+            said = [label for label in encoded.labels if label != IGNORE_INDEX]
+            previews.append(
+                f"{sample['id']}: {tokenizer.decode(asked)} [{tokenizer.decode(said)}] "
+                f"({len(asked)} tokens given, {len(said)} learnt)"
+            )
+        return previews
+    except MMAdaptError as error:
+        return [f"skipped: no tokenizer or data here ({error})"]
