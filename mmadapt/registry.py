@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from typing import Any
 
+from pydantic import BaseModel
+
 from mmadapt.errors import MissingDependency, MMAdaptError, PluginError
 from mmadapt.plugins import HOOKS, TARGET, Plugin, discover, first_line
 
@@ -47,6 +49,27 @@ class Entry:
             PluginError: The code cannot be imported for another reason.
         """
         return self._loaded
+
+    def config_class(self) -> type[BaseModel]:
+        """Import the class and return its `Config`.
+
+        Raises:
+            MMAdaptError: It cannot be imported, or has no `Config` that is a pydantic model.
+        """
+        found = getattr(self.load(), "Config", None)
+        if isinstance(found, type) and issubclass(found, BaseModel):
+            return found
+        raise PluginError(f"{self} has no `Config` (a pydantic model) at {self.target}")
+
+    def verify(self) -> str:
+        """Import the code and return `ok`, or what is wrong with it."""
+        try:
+            self.load()
+            if self.kind not in ("weights", "lm_anatomy"):
+                self.config_class()
+        except MMAdaptError as error:
+            return str(error)
+        return "ok"
 
     @cached_property
     def _loaded(self) -> Any:
@@ -146,8 +169,12 @@ class Registry:
         near = difflib.get_close_matches(name, self.names(kind), n=1)
         return near[0] if near else None
 
-    def describe(self, kind: str | None = None) -> list[dict[str, str]]:
+    def describe(self, kind: str | None = None, verify: bool = False) -> list[dict[str, str]]:
         """Return one row per name: kind, name, summary, package, version, status.
+
+        Args:
+            kind: Only this kind (and plugins that did not load, which could be of any).
+            verify: Import every class, so that status tells whether it works.
 
         Status is `ok`, `conflict with <package>`, or the error of a plugin that did not load.
         """
@@ -156,9 +183,10 @@ class Registry:
             claims = self._entries[key]
             for entry in claims:
                 others = [claim.package for claim in claims if claim is not entry]
-                row = asdict(entry) | {
-                    "status": f"conflict with {', '.join(others)}" if others else "ok"
-                }
+                status = entry.verify() if verify else "ok"
+                if others:
+                    status = f"conflict with {', '.join(others)}"
+                row = asdict(entry) | {"status": status}
                 row.pop("target")
                 rows.append(row)
         for plugin in self.broken:

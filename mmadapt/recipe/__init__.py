@@ -1,6 +1,6 @@
 """Recipes: the YAML files that say what to build, with errors that say where."""
 
-from mmadapt.recipe.check import ResolvedPart, ResolvedRecipe, resolve
+from mmadapt.recipe.check import ResolvedPart, ResolvedRecipe, load_and_resolve, resolve
 from mmadapt.recipe.load import load_recipe
 from mmadapt.recipe.schema import (
     DataConfig,
@@ -26,6 +26,7 @@ __all__ = [
     "ResolvedRecipe",
     "TrainConfig",
     "Unfreeze",
+    "load_and_resolve",
     "load_recipe",
     "resolve",
 ]

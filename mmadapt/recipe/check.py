@@ -175,7 +175,7 @@ class _Checker:
         try:
             entry = self.registry.get(kind, part.use, self.allow_code)
             cls = entry.load()
-            config_class = _config_class(entry, cls)
+            config_class = entry.config_class()
         except MMAdaptError as error:
             self.add(at, str(error))
             return part
@@ -275,13 +275,6 @@ class _Checker:
         """Record a problem at the value at a path."""
         place = find(self.node, path).place
         self.problems.append(place.problem(".".join(map(str, path)), message, hint))
-
-
-def _config_class(entry: Entry, cls: Any) -> type[BaseModel]:
-    found = getattr(cls, "Config", None)
-    if isinstance(found, type) and issubclass(found, BaseModel):
-        return found
-    raise MMAdaptError(f"{entry} has no `Config` (a pydantic model) in {entry.target}")
 
 
 def _in_order(problems: list[Problem]) -> list[Problem]:

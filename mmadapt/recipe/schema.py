@@ -224,6 +224,9 @@ class Recipe(Strict):
     departures: list[str] = []
     _node: Node | None = PrivateAttr(default=None)
 
+    def __eq__(self, other: object) -> bool:  # where it was written does not matter
+        return isinstance(other, Recipe) and self.model_dump() == other.model_dump()
+
     def problem(self, path: tuple[str | int, ...], message: str, hint: str = "") -> Problem:
         """Return a problem at the place where the value at a path was written."""
         key = ".".join(map(str, path))

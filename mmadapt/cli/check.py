@@ -1,0 +1,63 @@
+"""`mmadapt check`: find out before a GPU minute is spent whether recipes will run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mmadapt.cli.options import AllowCode, AsJson
+
+Recipes = Annotated[
+    list[str],
+    typer.Argument(metavar="RECIPE...", help="Recipe files, and KEY=VALUE laid over each."),
+]
+
+
+def check(recipes: Recipes, as_json: AsJson = False, allow_code: AllowCode = False) -> None:
+    """Tell what is wrong with recipes before any weights are loaded."""
+    from mmadapt.errors import RecipeError
+
+    overrides = [item for item in recipes if "=" in item and not Path(item).exists()]
+    files = [item for item in recipes if item not in overrides]
+    if not files:
+        raise RecipeError("no recipe to check; name at least one file")
+    results = [_checked(file, overrides, allow_code) for file in files]
+    if as_json:
+        typer.echo(json.dumps(results, indent=2, default=str))
+    else:
+        for result in results:
+            _print(result)
+    if not all(result["ok"] for result in results):
+        raise typer.Exit(2)
+
+
+def _checked(file: str, overrides: list[str], allow_code: bool) -> dict[str, Any]:
+    """Check one recipe; its mistakes are part of the result, so that the others are checked too."""
+    from mmadapt.errors import MMAdaptError, Problem, RecipeError
+    from mmadapt.recipe import load_and_resolve
+
+    try:
+        recipe = load_and_resolve(file, overrides, allow_code=allow_code).recipe
+        from mmadapt.checking import dry_run
+
+        report = dry_run(recipe, allow_code=allow_code)
+    except RecipeError as error:
+        return {"recipe": file, "ok": False, "problems": [asdict(item) for item in error.problems]}
+    except MMAdaptError as error:
+        problem = Problem(file, 0, 0, "", str(error))
+        return {"recipe": file, "ok": False, "problems": [asdict(problem)]}
+    return {"recipe": file, "ok": True, "report": report}
+
+
+def _print(result: dict[str, Any]) -> None:
+    from mmadapt.errors import Problem
+
+    if result["ok"]:
+        typer.echo(f"{result['recipe']}: ok\n{result['report']}")
+        return
+    for problem in result["problems"]:
+        typer.echo(str(Problem(**problem)), err=True)

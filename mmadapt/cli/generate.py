@@ -1,0 +1,83 @@
+"""`mmadapt generate`: ask an adapter about media files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mmadapt.cli.options import AllowCode, AsJson
+
+MODALITIES = ("video", "image", "audio")
+
+Adapter = Annotated[
+    str, typer.Argument(metavar="ADAPTER", help="Adapter or run folder, or hub id.")
+]
+Options = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...", help="Keys of transformers.GenerationConfig, e.g. num_beams=3."
+    ),
+]
+Media = list[str] | None
+Video = Annotated[Media, typer.Option("--video", help="Video file; repeat it for several.")]
+Image = Annotated[Media, typer.Option("--image", help="Image file; repeat it for several.")]
+Audio = Annotated[Media, typer.Option("--audio", help="Audio file; repeat it for several.")]
+Prompt = Annotated[
+    str | None, typer.Option("--prompt", help="Text before the answer; default: the recipe's own.")
+]
+Input = Annotated[
+    Path | None,
+    typer.Option("--input", help="JSONL of records with video, image, audio, prompt, id."),
+]
+Output = Annotated[Path | None, typer.Option("--output", help="JSONL to write the answers to.")]
+MaxNewTokens = Annotated[int | None, typer.Option(min=1, help="Longest answer, in tokens.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Records of --input at once.")]
+
+
+def generate(
+    adapter: Adapter,
+    options: Options = None,
+    video: Video = None,
+    image: Image = None,
+    audio: Audio = None,
+    prompt: Prompt = None,
+    input_file: Input = None,
+    output: Output = None,
+    max_new_tokens: MaxNewTokens = None,
+    batch_size: BatchSize = 8,
+    allow_code: AllowCode = False,
+    as_json: AsJson = False,
+) -> None:
+    """Answer about video, image or audio files."""
+    from mmadapt.cli.records import (
+        answer_all,
+        generation_options,
+        read_records,
+        records_of_files,
+        write_answers,
+    )
+
+    files = {"video": video, "image": image, "audio": audio}
+    generation = generation_options(options or [], max_new_tokens)
+    if input_file is None:
+        records = records_of_files(files, prompt)
+    else:
+        _refuse_both(files)
+        records = read_records(input_file, prompt)
+
+    import mmadapt
+
+    model = mmadapt.load(adapter, allow_code=allow_code)
+    answers = answer_all(model, records, batch_size, generation)
+    failed = write_answers(answers, output, as_json, total=len(records))
+    if failed:
+        typer.echo(f"{failed} of {len(records)} records have no answer", err=True)
+        raise typer.Exit(2)
+
+
+def _refuse_both(files: dict[str, Any]) -> None:
+    given = [f"--{name}" for name in MODALITIES if files[name]]
+    if given:
+        raise typer.BadParameter(f"give --input or {', '.join(given)}, not both")

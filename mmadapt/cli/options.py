@@ -1,0 +1,36 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def _import_from_here(allowed: bool) -> bool:
+    """Let `use: module:Class` find modules in the current folder, as `python` itself does."""
+    if allowed and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    return allowed
+
+
+RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file (YAML).")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Values laid over the recipe, e.g. train.max_steps=50; null removes a key.",
+    ),
+]
+AllowCode = Annotated[
+    bool,
+    typer.Option(
+        "--allow-code",
+        callback=_import_from_here,
+        help="Run Python code that the recipe names as `use: module:Class`.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]

@@ -1,0 +1,37 @@
+"""`mmadapt train`: train the adapter of a recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmadapt.cli.options import AllowCode, AsJson, Overrides, RecipeFile
+
+OutputDir = Annotated[
+    Path | None,
+    typer.Option("--output-dir", "-o", help="Run folder; default: runs/NAME of the recipe."),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in the run folder.")]
+
+
+def train(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    output_dir: OutputDir = None,
+    resume: Resume = False,
+    allow_code: AllowCode = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train the adapter of a recipe."""
+    from mmadapt.cli.printing import print_result
+    from mmadapt.recipe import load_and_resolve
+
+    resolved = load_and_resolve(recipe, overrides or (), allow_code=allow_code)
+    folder = output_dir or Path("runs") / resolved.recipe.name
+
+    from mmadapt.train import train as run
+
+    result = run(resolved.recipe, folder, resume=resume, allow_code=allow_code)
+    print_result(result, as_json)
