@@ -199,12 +199,6 @@ def _previews(recipe: ResolvedRecipe) -> list[str]:
         previews = []
         for sample in islice(iter(source.cls(source.config)), 3):
             encoded = head.encode(sample, tokenizer, with_target=True)
-            asked = [t for t, l in zip(encoded.input_ids, encoded.labels, strict=True) if l < 0]
             said = [label for label in encoded.labels if label != IGNORE_INDEX]
-            previews.append(
-                f"{sample['id']}: {tokenizer.decode(asked)} [{tokenizer.decode(said)}] "
-                f"({len(asked)} tokens given, {len(said)} learnt)"
-            )
-        return previews
-    except MMAdaptError as error:
-        return [f"skipped: no tokenizer or data here ({error})"]
+            asked = encoded.input_ids[: len(encoded.input_ids) - len(said)]
+            said = [label for label in encoded.labels if label != IGNORE_INDEX]

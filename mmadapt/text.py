@@ -34,7 +34,7 @@ def encode_text(
     pieces = prompt.split(MEDIA_MARKER)
     if len(pieces) - 1 > num_media:
         raise DataError(
-            None,
+            "sample",
             sample_id,
             f"has {len(pieces) - 1} {MEDIA_MARKER} markers but {num_media} media files",
         )
