@@ -17,7 +17,9 @@ Adapter = Annotated[
 Options = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[KEY=VALUE]...", help="Keys of transformers.GenerationConfig, e.g. num_beams=3."
+        metavar="[KEY=VALUE]...",
+        help="Keys of transformers.GenerationConfig, e.g. num_beams=3; with a dot, values laid "
+        "over the adapter's recipe, e.g. lm.model=FOLDER.",
     ),
 ]
 Media = list[str] | None
@@ -33,6 +35,9 @@ Input = Annotated[
 ]
 Output = Annotated[Path | None, typer.Option("--output", help="JSONL to write the answers to.")]
 MaxNewTokens = Annotated[int | None, typer.Option(min=1, help="Longest answer, in tokens.")]
+Device = Annotated[
+    str | None, typer.Option("--device", help="E.g. cuda:1; default: a GPU if there is one.")
+]
 BatchSize = Annotated[int, typer.Option(min=1, help="Records of --input at once.")]
 
 
@@ -47,6 +52,7 @@ def generate(
     output: Output = None,
     max_new_tokens: MaxNewTokens = None,
     batch_size: BatchSize = 8,
+    device: Device = None,
     allow_code: AllowCode = False,
     as_json: AsJson = False,
 ) -> None:
@@ -60,16 +66,16 @@ def generate(
     )
 
     files = {"video": video, "image": image, "audio": audio}
-    generation = generation_options(options or [], max_new_tokens)
+    overrides = [item for item in options or [] if "." in item.partition("=")[0]]
+    rest = [item for item in options or [] if item not in overrides]
+    generation = generation_options(rest, max_new_tokens)
     if input_file is None:
         records = records_of_files(files, prompt)
     else:
         _refuse_both(files)
         records = read_records(input_file, prompt)
 
-    import mmadapt
-
-    model = mmadapt.load(adapter, allow_code=allow_code)
+    model = _load(adapter, overrides, device, allow_code)
     answers = answer_all(model, records, batch_size, generation)
     failed = write_answers(answers, output, as_json, total=len(records))
     if failed:
@@ -81,3 +87,20 @@ def _refuse_both(files: dict[str, Any]) -> None:
     given = [f"--{name}" for name in MODALITIES if files[name]]
     if given:
         raise typer.BadParameter(f"give --input or {', '.join(given)}, not both")
+
+
+def _load(adapter: str, overrides: list[str], device: str | None, allow_code: bool) -> Any:
+    """Load an adapter onto the device that was asked for, or onto a GPU if there is one."""
+    import torch
+
+    import mmadapt
+
+    if device is not None:
+        try:
+            torch.device(device)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise typer.BadParameter(reason, param_hint="--device") from None
+    model = mmadapt.load(adapter, overrides=overrides, device=device, allow_code=allow_code)
+    is_placed = device is not None or getattr(model.lm, "hf_device_map", None)
+    return model if is_placed or not torch.cuda.is_available() else model.to("cuda")
