@@ -194,7 +194,7 @@ class Attachment:
         return args, kwargs
 
     def _after_embedding(self, _: nn.Module, args: tuple, output: Tensor) -> Tensor | None:
-        if self.state is None or self.state.text.embeds is None:
+        if not self._armed or self.state is None or self.state.text.embeds is None:
             return None
         length, text = output.shape[1], self.state.text
         if self.state.past_len >= text.input_ids.shape[1]:
@@ -208,7 +208,7 @@ class Attachment:
         return torch.where(own[..., None], embeds.to(output), output)
 
     def _before_logits(self, _: nn.Module, args: tuple) -> tuple | None:
-        if self.state is None or self.state.labelled is None:
+        if not self._armed or self.state is None or self.state.labelled is None:
             return None
         rows = args[0].flatten(0, 1).index_select(0, self.state.labelled)
         return (rows[None], *args[1:])

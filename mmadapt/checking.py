@@ -201,4 +201,3 @@ def _previews(recipe: ResolvedRecipe) -> list[str]:
             encoded = head.encode(sample, tokenizer, with_target=True)
             said = [label for label in encoded.labels if label != IGNORE_INDEX]
             asked = encoded.input_ids[: len(encoded.input_ids) - len(said)]
-            said = [label for label in encoded.labels if label != IGNORE_INDEX]

@@ -1,0 +1,1 @@
+"""The `prefix` fusion: projected media tokens in the input."""
