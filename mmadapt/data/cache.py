@@ -1,0 +1,33 @@
+"""What a file or a sample gave once, kept in memory while a budget lasts."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+GIBIBYTE = 1024**3
+
+
+class MemoryCache:
+    """Keeps values up to a number of bytes; once full it adds nothing and drops nothing.
+
+    In shuffled epochs every value is needed equally often, so dropping one to keep another gains
+    nothing. Only results that no random choice went into may be put in.
+
+    Args:
+        budget: bytes it may hold; 0 keeps nothing.
+    """
+
+    def __init__(self, budget: int = GIBIBYTE) -> None:
+        self.budget, self.used = budget, 0
+        self._values: dict[Hashable, Any] = {}
+
+    def get(self, key: Hashable) -> Any | None:
+        """The value of a key, or None."""
+        return self._values.get(key)
+
+    def put(self, key: Hashable, value: Any, nbytes: int) -> None:
+        """Keeps a value of `nbytes` bytes if it still fits."""
+        if key not in self._values and self.used + nbytes <= self.budget:
+            self._values[key] = value
+            self.used += nbytes

@@ -1,0 +1,132 @@
+"""From prepared samples to the tensors of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmadapt.data.dataset import Failed, Item, Medium
+from mmadapt.errors import DataError
+from mmadapt.types import IGNORE_INDEX, MediaInputs
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """An id to pad with: the tokenizer's own, else its EOS, else 0.
+
+    Padding is masked, so any id serves. No token is added, so the LM's embeddings keep their size.
+    """
+    for token_id in (tokenizer.pad_token_id, tokenizer.eos_token_id):
+        if token_id is not None:
+            return int(token_id)
+    return 0
+
+
+class Collator:
+    """Pads text on the right and stacks media, encoder by encoder.
+
+    Args:
+        pad_token_id: what `input_ids` are padded with.
+        with_labels: include `labels`.
+
+    Example:
+        >>> from mmadapt.data.collate import Collator
+        >>> collate = Collator(pad_token_id=0)
+    """
+
+    def __init__(self, pad_token_id: int, *, with_labels: bool = True) -> None:
+        self.pad_token_id, self.with_labels = pad_token_id, with_labels
+
+    def __call__(self, results: Sequence[Item | Failed]) -> dict[str, Any]:
+        """Builds a batch.
+
+        Returns:
+            `input_ids` (b, s), `attention_mask` (b, s) bool, `labels` (b, s) with -100 at
+            padding, `media_positions` (b, m) with -1 at padding, `media`: by encoder name, for
+            those that any sample has media for, a `MediaInputs`; `failed`: the `Failed` met,
+            where there are any. A batch of failures alone has no other key.
+        """
+        items = [result for result in results if isinstance(result, Item)]
+        failed = [result for result in results if isinstance(result, Failed)]
+        failed += [failure for item in items for failure in item.failed]
+        batch: dict[str, Any] = {"failed": failed} if failed else {}
+        if not items:
+            return batch
+        batch["input_ids"] = _padded([item.input_ids for item in items], self.pad_token_id)
+        lengths = torch.tensor([len(item.input_ids) for item in items])
+        batch["attention_mask"] = torch.arange(int(lengths.max())) < lengths[:, None]
+        if self.with_labels:
+            batch["labels"] = _padded([item.labels for item in items], IGNORE_INDEX)
+        batch["media_positions"] = _padded([item.media_positions for item in items], -1)
+        names = list(dict.fromkeys(medium.encoder for item in items for medium in item.media))
+        batch["media"] = {name: _stacked(name, items) for name in names}
+        return batch
+
+
+def _padded(rows: Sequence[np.ndarray], value: int) -> Tensor:
+    result = np.full((len(rows), max(map(len, rows))), value, dtype=np.int64)
+    for padded, row in zip(result, rows, strict=True):
+        padded[: len(row)] = row
+    return torch.from_numpy(result)
+
+
+def _stacked(name: str, items: Sequence[Item]) -> MediaInputs:
+    """One encoder's share of a batch; a sample's files stand one after the other."""
+    rows = [[medium for medium in item.media if medium.encoder == name] for item in items]
+    all_media = [medium for row in rows for medium in row]
+    shape = _common_shape(items, name)
+    count = max(sum(len(medium.values) for medium in row) for row in rows)
+    batch: MediaInputs = {
+        "values": all_media[0].values.new_zeros(len(rows), count, *shape),
+        "item": torch.full((len(rows), count), -1),
+    }
+    masks = [medium.mask for medium in all_media if medium.mask is not None]
+    if masks:
+        mask_shape = _largest([mask.shape[1:] for mask in masks])
+        batch["mask"] = torch.zeros(len(rows), count, *mask_shape, dtype=torch.bool)
+    for b, row in enumerate(rows):
+        start = 0
+        for medium in row:
+            stop = start + len(medium.values)
+            _fill(batch["values"][b, start:stop], medium.values)
+            batch["item"][b, start:stop] = medium.file
+            if masks:
+                _fill(batch["mask"][b, start:stop], _mask_of(medium, batch["mask"]))
+            start = stop
+    return batch
+
+
+def _common_shape(items: Sequence[Item], name: str) -> tuple[int, ...]:
+    """The item shape that holds all; media of different sizes need masks that tell the padding."""
+    shapes = {
+        medium.values.shape[1:]: (item.id, medium.mask is not None)
+        for item in items
+        for medium in item.media
+        if medium.encoder == name
+    }
+    if len(shapes) > 1 and not all(masked for _, masked in shapes.values()):
+        described = ", ".join(f"{tuple(shape)} ({key})" for shape, (key, _) in shapes.items())
+        reason = f"encoder '{name}' gave items of different shapes without masks: {described}"
+        raise DataError("batch", None, reason)
+    return _largest(list(shapes))
+
+
+def _largest(shapes: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    return tuple(max(sizes) for sizes in zip(*shapes, strict=True))
+
+
+def _fill(target: Tensor, values: Tensor) -> None:
+    """Copies into the leading corner of `target`."""
+    target[tuple(slice(size) for size in values.shape)] = values
+
+
+def _mask_of(medium: Medium, like: Tensor) -> Tensor:
+    if medium.mask is not None:
+        return medium.mask
+    return torch.ones(len(medium.values), *like.shape[2:], dtype=torch.bool)

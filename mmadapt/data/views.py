@@ -1,0 +1,107 @@
+"""Sources seen differently: one caption at a time, a part of them, or with the media of others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mmadapt.contracts import Source
+from mmadapt.types import Sample
+
+
+class View(Source):
+    """Some samples of a source, in an order of one's own.
+
+    Args:
+        source: where they come from.
+        indices: which of them.
+    """
+
+    def __init__(self, source: Source, indices: Sequence[int]) -> None:
+        super().__init__(source.config)
+        self.source, self.indices = source, indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.source[self.indices[index]]
+
+
+class EachReference(Source):
+    """Training's view: a sample without a target of its own becomes one sample per reference.
+
+    Args:
+        source: read through once, for the number of references.
+    """
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source.config)
+        self.source = source
+        self.places: list[tuple[int, int | None]] = []
+        for index, sample in enumerate(source):
+            references = sample.get("references") or ()
+            several = len(references) > 1 and not sample.get("target")
+            self.places += [(index, n) for n in (range(len(references)) if several else [None])]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> Sample:
+        place, number = self.places[index]
+        sample = self.source[place]
+        if number is None:
+            return sample
+        target = (sample.get("references") or [])[number]
+        return {**sample, "id": f"{sample['id']}#{number}", "target": target}
+
+
+class SwappedMedia(Source):
+    """Every sample with the media of another one that says something else.
+
+    The partner is drawn with a seed among the samples whose media have the same kinds and which
+    share no reference; as far as possible every sample's media are used once. `unswapped` counts
+    the samples that have no such partner and keep their own.
+
+    Args:
+        source: the samples.
+        seed: of the draw.
+    """
+
+    def __init__(self, source: Source, seed: int = 0) -> None:
+        super().__init__(source.config)
+        self.source = source
+        kinds, says = [], []
+        for sample in source:
+            kinds.append(tuple(part["type"] for part in sample.get("media") or ()))
+            says.append(frozenset(sample.get("references") or [sample.get("target") or ""]))
+        order = np.random.default_rng(seed).permutation(len(kinds)).tolist()
+        self.partner = list(range(len(kinds)))
+        pool = order[1:] + order[:1]
+        for index in order:
+            for candidates in (pool, order):  # one that is not drawn yet, else any
+                fits = (j for j in candidates if kinds[j] == kinds[index] != ())
+                found = next((j for j in fits if says[j].isdisjoint(says[index])), None)
+                if found is not None:
+                    break
+            if found is not None:
+                self.partner[index] = found
+            if found in pool:
+                pool.remove(found)
+        self.unswapped = sum(index == other for index, other in enumerate(self.partner))
+
+    def __len__(self) -> int:
+        return len(self.partner)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = self.source[index]
+        return {**sample, "media": self.source[self.partner[index]].get("media") or []}
+
+
+def seeded_subset(source: Source, limit: int | None, seed: int = 0) -> Source:
+    """A random but fixed choice of at most `limit` samples, in the source's order."""
+    if limit is None or limit >= len(source):
+        return source
+    chosen = np.random.default_rng(seed).choice(len(source), size=limit, replace=False)
+    return View(source, sorted(chosen.tolist()))

@@ -1,0 +1,1 @@
+"""Captions: the head and its metrics."""

@@ -1,0 +1,108 @@
+"""The jsonl source: one JSON record a line, media as files beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from mmadapt.contracts import Source
+from mmadapt.errors import DataError
+from mmadapt.types import Sample
+from mmadapt_jsonl.record import RecordReader
+
+
+class JsonlConfig(BaseModel):
+    """Options of the jsonl source.
+
+    Args:
+        path: The file, relative to the current folder.
+        root: Folder that media paths are relative to; default: the folder of `path`.
+        split: Keep the records whose `split` is this; default: all.
+        expand: One sample for each caption of a record (true), one for each record with its first
+            caption as target (false); default: training takes every caption, evaluation scores
+            each record once against all of them.
+        allow_outside: Accept media outside `root`.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    path: str
+    root: str | None = None
+    split: str | None = None
+    expand: bool | None = None
+    allow_outside: bool = False
+
+
+class JsonlSource(Source):
+    """Reads records such as `{"video": "clips/1.mp4", "caption": "a red ball rolls"}`.
+
+    A record holds `image`, `video` or `audio` (a path, or a list of paths), `caption` or
+    `captions`, and may hold `id`, `prompt`, `start` and `end` (seconds of a clip or sound) and
+    `split`; every other key goes to the sample's `meta`. The whole file is read and checked when
+    the source is built, so that a mistake shows before training begins.
+
+    Raises:
+        DataError: with file, line and reason.
+    """
+
+    Config = JsonlConfig
+
+    def __init__(self, config: JsonlConfig) -> None:
+        super().__init__(config)
+        self.path = Path(config.path).expanduser()
+        root = Path(config.root).expanduser() if config.root else self.path.parent
+        if not self.path.is_file():
+            reason = "is a folder" if self.path.is_dir() else "does not exist"
+            raise DataError(self.path, None, f"{reason}; `path` must name a .jsonl file")
+        if not root.is_dir():
+            raise DataError(root, None, "does not exist; `root` must name the folder of the media")
+        reader = RecordReader(self.path, root, config.allow_outside)
+        self.samples = [
+            sample
+            for number, record in self._records()
+            for sample in self._expanded(reader.sample(number, record))
+        ]
+        if not self.samples:
+            reason = (
+                f"has no record of split '{config.split}'" if config.split else "has no records"
+            )
+            raise DataError(self.path, None, reason)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.samples[index]
+
+    def _records(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Line number and record of every line of the wanted split."""
+        try:
+            text = self.path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(self.path, None, f"cannot be read as UTF-8 text: {error}") from error
+        for number, line in enumerate(text.split("\n"), start=1):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except (json.JSONDecodeError, RecursionError) as error:
+                raise DataError(self.path, number, f"is not JSON: {error}") from error
+            if not isinstance(record, dict):
+                raise DataError(self.path, number, "is not a record: write {…} on every line")
+            if self.config.split is None or record.get("split") == self.config.split:
+                yield number, record
+
+    def _expanded(self, sample: Sample) -> list[Sample]:
+        """Applies `expand`."""
+        references = sample.get("references") or []
+        if self.config.expand is None or len(references) < 2:
+            return [sample]
+        if not self.config.expand:
+            return [{**sample, "target": references[0]}]
+        return [
+            {**sample, "id": f"{sample['id']}#{number}", "target": text, "references": [text]}
+            for number, text in enumerate(references)
+        ]
