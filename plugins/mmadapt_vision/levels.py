@@ -1,0 +1,64 @@
+"""Taking the tokens after chosen blocks out of a transformer's own forward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from mmadapt.errors import ModelError
+from mmadapt.types import LevelSpec
+
+
+def run_levels(
+    forward: Callable[[], Any],
+    blocks: Sequence[nn.Module],
+    norm: nn.Module | None,
+    levels: Sequence[LevelSpec],
+) -> tuple[Tensor, ...]:
+    """Runs a model once and returns the levels asked for, in that order.
+
+    Args:
+        forward: runs the model; what it returns is not used.
+        blocks: its blocks.
+        norm: its final norm; where it has none, a final-normed level is the raw one.
+        levels: which blocks, raw or final-normed.
+
+    Returns:
+        Per level the tokens (rows, n, e).
+
+    Raises:
+        ModelError: a block that the model does not have, or that `keep_blocks` has dropped.
+    """
+    for level in levels:
+        if not 0 <= level.block < len(blocks):
+            raise ModelError(
+                f"level {level.block} was asked of an encoder with blocks 0 to {len(blocks) - 1}"
+            )
+    with _captured(blocks, {level.block for level in levels}) as states:
+        forward()
+    return tuple(
+        norm(states[level.block]) if level.normed and norm is not None else states[level.block]
+        for level in levels
+    )
+
+
+@contextmanager
+def _captured(blocks: Sequence[nn.Module], wanted: set[int]) -> Iterator[dict[int, Tensor]]:
+    """Fills a dictionary with the outputs of the wanted blocks while the model runs."""
+    states: dict[int, Tensor] = {}
+
+    def keep(index: int) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            states[index] = output[0] if isinstance(output, tuple) else output
+
+        return hook
+
+    handles = [blocks[index].register_forward_hook(keep(index)) for index in wanted]
+    try:
+        yield states
+    finally:
+        for handle in handles:
+            handle.remove()
