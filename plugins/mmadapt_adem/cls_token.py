@@ -1,0 +1,107 @@
+"""The CLS of every media item as a token of the text, behind a prefix such as "Image: "."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from mmadapt.types import TextInputs
+
+
+def insert_cls(
+    inputs: TextInputs,
+    name: str,
+    items: Mapping[str, Tensor],
+    cls: Mapping[str, Tensor],
+    media_ids: Mapping[str, Sequence[int]],
+    no_media_ids: Sequence[int],
+    bos_token_id: int | None,
+) -> TextInputs:
+    """Puts prefix and CLS tokens at each media file's position, and the other prefix where none is.
+
+    Args:
+        inputs: the text so far.
+        name: of the fusion that owns the CLS tokens.
+        items: by encoder, (b, t) the file that an item belongs to, -1 where there is none.
+        cls: by encoder, (b, t, d) embeddings.
+        media_ids: by encoder, ids of the text before a file's CLS tokens.
+        no_media_ids: ids of the text that a sample without any of these media gets after BOS.
+        bos_token_id: BOS stays in front where the text starts with it.
+    """
+    start = text_start(inputs, bos_token_id)
+    absent = torch.ones_like(start, dtype=torch.bool)
+    for item in items.values():
+        absent &= (item < 0).all(dim=1)
+    inputs = _insert_ids(inputs, name, start, no_media_ids, absent)
+    for file in range(_num_files(inputs, items)):
+        started = torch.zeros_like(absent)
+        for encoder, item in items.items():
+            here = item == file
+            has_file = here.any(dim=1)
+            ids = media_ids[encoder]
+            at = _position(inputs, file, start)
+            inputs = _insert_ids(inputs, name, at, ids, has_file & ~started)
+            started |= has_file
+            if is_any(has_file):
+                at = _position(inputs, file, start)
+                inputs = _insert_embeds(inputs, name, at, cls[encoder], here)
+    return inputs
+
+
+def text_start(inputs: TextInputs, bos_token_id: int | None) -> Tensor:
+    """(b,) the first real column, or the one after it where BOS stands there."""
+    first = inputs.attention_mask.long().argmax(dim=1)
+    if bos_token_id is None:
+        return first
+    return first + (inputs.input_ids.gather(1, first[:, None])[:, 0] == bos_token_id)
+
+
+def is_any(condition: Tensor) -> bool:
+    """Whether any holds; on the meta device, where nobody knows, yes."""
+    return condition.is_meta or bool(condition.any())
+
+
+def _num_files(inputs: TextInputs, items: Mapping[str, Tensor]) -> int:
+    count = inputs.media_positions.shape[1]
+    for item in items.values():
+        if not item.is_meta:
+            count = max(count, int(item.max()) + 1)
+    return count
+
+
+def _position(inputs: TextInputs, file: int, start: Tensor) -> Tensor:
+    """(b,) the column of a file; one that has none of its own stands with the last that has."""
+    positions = inputs.media_positions
+    if positions.shape[1] == 0:
+        return start
+    return positions[:, min(file, positions.shape[1] - 1)].maximum(start)
+
+
+def _insert_ids(
+    inputs: TextInputs, name: str, at: Tensor, ids: Sequence[int], present: Tensor
+) -> TextInputs:
+    if not ids or not is_any(present):
+        return inputs
+    shape = (at.shape[0], len(ids))
+    return inputs.insert(
+        name,
+        at[:, None].expand(shape),
+        ids=torch.tensor(ids, device=at.device).expand(shape),
+        present=present[:, None].expand(shape),
+    )
+
+
+def _insert_embeds(
+    inputs: TextInputs, name: str, at: Tensor, embeds: Tensor, present: Tensor
+) -> TextInputs:
+    """Inserts the present ones of `embeds` (b, t, d), in order, without gaps between them."""
+    count = present.shape[1] if present.is_meta else int(present.sum(dim=1).max())
+    order = (~present).long().argsort(dim=1, stable=True)[:, :count]
+    return inputs.insert(
+        name,
+        at[:, None].expand(-1, count),
+        embeds=embeds.gather(1, order[..., None].expand(-1, -1, embeds.shape[2])),
+        present=present.gather(1, order),
+    )
