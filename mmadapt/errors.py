@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from pathlib import Path
 
 
@@ -125,7 +127,7 @@ class MediaError(MMAdaptError):
     )
 
     def __init__(
-        self, path: str | Path, reason: str = "", kind: str = "", advice: str = ""
+        self, path: str | os.PathLike[str], reason: str = "", kind: str = "", advice: str = ""
     ) -> None:
         report = None if reason else self._REPORT.search(str(path))
         if report:
@@ -159,3 +161,20 @@ class DataError(MMAdaptError):
     def __str__(self) -> str:
         place = str(self.file) if self.record is None else f"{self.file}:{self.record}"
         return f"{place}: {self.reason}" if self.reason else place
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return `did you mean 'x'?` for the nearest known word, or nothing where none is near.
+
+    Example:
+        >>> did_you_mean("amed", ["adem", "epalm"])
+        "did you mean 'adem'?"
+    """
+
+    def likeness(other: str) -> float:
+        a, b = word.lower(), other.lower()
+        letters = SequenceMatcher(None, sorted(a), sorted(b)).ratio()  # swapped letters
+        return max(SequenceMatcher(None, a, b).ratio(), 0.9 * letters)
+
+    near = max(known, key=likeness, default="")
+    return f"did you mean '{near}'?" if near and likeness(near) >= 0.66 else ""

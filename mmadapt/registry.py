@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -11,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from mmadapt.errors import MissingDependency, MMAdaptError, PluginError
+from mmadapt.errors import MissingDependency, MMAdaptError, PluginError, did_you_mean
 from mmadapt.plugins import HOOKS, TARGET, Plugin, discover, first_line
 
 KINDS = tuple(HOOKS)
@@ -164,11 +163,6 @@ class Registry:
         """Return the names of one kind, sorted."""
         return sorted(name for of_kind, name in self._entries if of_kind == kind)
 
-    def suggest(self, kind: str, name: str) -> str | None:
-        """Return the nearest name of a kind, if one is near."""
-        near = difflib.get_close_matches(name, self.names(kind), n=1)
-        return near[0] if near else None
-
     def describe(self, kind: str | None = None, verify: bool = False) -> list[dict[str, str]]:
         """Return one row per name: kind, name, summary, package, version, status.
 
@@ -203,10 +197,10 @@ class Registry:
         return [row for row in rows if kind is None or row["kind"] in (kind, "plugin")]
 
     def _unknown(self, kind: str, name: str) -> str:
-        near = self.suggest(kind, name)
+        near = did_you_mean(name, self.names(kind))
         available = ", ".join(self.names(kind)) or "none"
         message = f"unknown {kind} '{name}'; available: {available}"
-        message += f"; did you mean '{near}'?" if near else ""
+        message += f"; {near}" if near else ""
         for plugin in self.broken[:1]:
             message += f"; the plugin {plugin.package} did not load ({plugin.error})"
         if len(self.broken) > 1:

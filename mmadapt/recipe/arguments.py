@@ -70,7 +70,7 @@ _GENERATE: dict[str, Any] = {
     "length_penalty": Annotated[float, Field(allow_inf_nan=False)],
     "do_sample": bool,
     "use_cache": bool,
-    "early_stopping": bool | Literal["never"],
+    "early_stopping": Literal[True, False, "never"],
     "stop_strings": str | list[str],
 }
 

@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from mmadapt.errors import MMAdaptError, Problem, RecipeError
+from mmadapt.errors import MMAdaptError, Problem, RecipeError, did_you_mean
 from mmadapt.plugins import first_line
 from mmadapt.recipe.arguments import generate_problems, train_problems
 from mmadapt.recipe.load import read_node, validate
 from mmadapt.recipe.node import Node, Place, Steps, child, find, from_python, plain
-from mmadapt.recipe.problems import did_you_mean, expected_words, from_pydantic
+from mmadapt.recipe.problems import expected_words, from_pydantic
 from mmadapt.recipe.schema import EncoderPart, FusionPart, Part, Recipe, default_name
 from mmadapt.registry import Entry, Registry, get_registry
 

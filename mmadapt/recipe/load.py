@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mmadapt.errors import Problem, RecipeError
+from mmadapt.errors import Problem, RecipeError, did_you_mean
 from mmadapt.recipe.node import Node, Place, from_python, make, merge, plain
 from mmadapt.recipe.overrides import apply_overrides
-from mmadapt.recipe.problems import did_you_mean, from_pydantic, shown
+from mmadapt.recipe.problems import from_pydantic, shown
 from mmadapt.recipe.schema import Recipe
 from mmadapt.recipe.text import MAX_BYTES, parse
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterable
@@ -12,7 +11,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from typing_extensions import is_typeddict
 
-from mmadapt.errors import Problem
+from mmadapt.errors import Problem, did_you_mean
 from mmadapt.recipe.node import Node, Place, Steps, child, find, plain
 from mmadapt.recipe.schema import PATTERNS
 
@@ -84,12 +83,6 @@ def from_pydantic(
         for details in error.errors(include_url=False)
     ]
     return _joined(findings)
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return `did you mean 'x'?` for the nearest known word, or nothing."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.65)
-    return f"did you mean '{near[0]}'?" if near else ""
 
 
 def expected_words(words: Iterable[str], limit: int = 16) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from mmadapt.errors import RecipeError
-from mmadapt.recipe.node import MAX_DEPTH, Node, Place, at, make
+from mmadapt.recipe.node import MAX_DEPTH, MAX_NODES, Node, Place, at, make
 
 MAX_BYTES = 1_000_000
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -63,7 +63,7 @@ class _Reader:
         self.text, self.file, self.has_lines = text, file, has_lines
         self.anchors: dict[str, Node] = {}
         self.events: Iterator[Any] = iter(())
-        self.depth = 0
+        self.depth = self.count = 0
 
     def document(self) -> Node:
         start = Place(self.file, *((1, 1) if self.has_lines else (0, 0)))
@@ -78,7 +78,7 @@ class _Reader:
             after = next(self.events)
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            place = self.place(mark) if mark else start
+            place = self.inside(self.place(mark)) if mark else start
             what = ", ".join(part for part in (error.context, error.problem) if part)
             raise RecipeError([place.problem("", f"not valid YAML: {what}")]) from error
         except (yaml.YAMLError, UnicodeEncodeError) as error:
@@ -99,8 +99,11 @@ class _Reader:
         if event.tag is not None:
             self.refuse(event, f"tags are not allowed ('{event.tag}')")
         self.depth += 1
+        self.count += 1
         if self.depth > MAX_DEPTH:
             self.refuse(event, f"nested deeper than {MAX_DEPTH} levels")
+        if self.count > MAX_NODES:
+            self.refuse(event, f"more than {MAX_NODES} values; a recipe is small")
         if isinstance(event, yaml.ScalarEvent):
             node = make(scalar(event.value) if event.implicit[0] else event.value, place)
         elif isinstance(event, yaml.SequenceStartEvent):
@@ -150,6 +153,13 @@ class _Reader:
         if not self.has_lines:
             return Place(self.file)
         return Place(self.file, mark.line + 1, mark.column + 1)
+
+    def inside(self, place: Place) -> Place:
+        """Return the place, or the end of the text where the parser looked beyond it."""
+        lines = self.text.splitlines()
+        if place.line <= len(lines) or not lines:
+            return place
+        return Place(self.file, len(lines), len(lines[-1]) + 1)
 
     def refuse(self, event: Any, message: str) -> None:
         """Stop at this event."""
