@@ -1,0 +1,1 @@
+"""The embedded default: a tiny language model, vision and audio transformer, and their making."""

@@ -1,0 +1,1 @@
+"""The built-in shapes world: clips, pictures and sounds rendered on first use."""
