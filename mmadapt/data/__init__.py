@@ -1,0 +1,1 @@
+"""Data: media files, samples and batches."""

@@ -1,0 +1,1 @@
+"""The decoders; they run in the reader process and import no torch."""
