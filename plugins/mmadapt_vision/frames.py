@@ -59,16 +59,15 @@ class FramesProcessor(Processor):
         Raises:
             MediaError: it cannot be read.
         """
-        if "value" in media:
-            frames = self._taken(media["value"], rng)
-        else:
-            frames = self._read(media, rng)
+        frames = self._read(media, rng)
         missing = self.num_frames - len(frames)
         if self.exact and missing > 0:
             frames = np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)])
         return self.views(frames, rng)
 
     def _read(self, media: MediaPart, rng: np.random.Generator | None) -> np.ndarray:
+        if "value" in media:
+            return self._taken(media["value"], rng)
         start, end = media.get("start"), media.get("end")
         if start is None and end is None:
             start, end = self.start, self.end
