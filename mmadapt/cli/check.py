@@ -27,7 +27,11 @@ def check(recipes: Recipes, as_json: AsJson = False, allow_code: AllowCode = Fal
         raise RecipeError("no recipe to check; name at least one file")
     results = [_checked(file, overrides, allow_code) for file in files]
     if as_json:
-        typer.echo(json.dumps(results, indent=2, default=str))
+        plain = [
+            result | ({"report": result["report"].to_dict()} if result["ok"] else {})
+            for result in results
+        ]
+        typer.echo(json.dumps(plain, indent=2, default=str))
     else:
         for result in results:
             _print(result)
@@ -41,10 +45,10 @@ def _checked(file: str, overrides: list[str], allow_code: bool) -> dict[str, Any
     from mmadapt.recipe import load_and_resolve
 
     try:
-        recipe = load_and_resolve(file, overrides, allow_code=allow_code).recipe
+        resolved = load_and_resolve(file, overrides, allow_code=allow_code)
         from mmadapt.checking import dry_run
 
-        report = dry_run(recipe, allow_code=allow_code)
+        report = dry_run(resolved, allow_code=allow_code)
     except RecipeError as error:
         return {"recipe": file, "ok": False, "problems": [asdict(item) for item in error.problems]}
     except MMAdaptError as error:

@@ -16,32 +16,28 @@ Subject = Annotated[
         help="Adapter or run folder, hub id, or a recipe that was trained (runs/NAME).",
     ),
 ]
+Split = Annotated[
+    str | None, typer.Option("--split", help="Split to score; default: test, else validation.")
+]
+OutputDir = Annotated[
+    Path | None,
+    typer.Option("--output-dir", "-o", help="Where to write metrics.json and predictions.jsonl."),
+]
 
 
 def evaluate(
     subject: Subject,
     overrides: Overrides = None,
+    split: Split = None,
+    output_dir: OutputDir = None,
     allow_code: AllowCode = False,
     as_json: AsJson = False,
 ) -> None:
     """Score an adapter on the data its recipe names."""
-    from mmadapt.cli.printing import print_result
-
-    path = _adapter(subject, overrides or [])
-
+    from mmadapt.cli.printing import print_scores
     from mmadapt.evaluate import evaluate_adapter
 
-    print_result(evaluate_adapter(path, overrides or [], allow_code=allow_code), as_json)
-
-
-def _adapter(subject: str, overrides: list[str]) -> str:
-    """Return the adapter that was asked for; a recipe stands for its run folder."""
-    if Path(subject).suffix not in (".yaml", ".yml"):
-        return subject
-    from mmadapt.errors import AdapterError
-    from mmadapt.recipe import load_recipe
-
-    folder = Path("runs") / load_recipe(subject, overrides).name
-    if not folder.is_dir():
-        raise AdapterError(f"{folder} holds no run of {subject}; first: mmadapt train {subject}")
-    return str(folder)
+    result = evaluate_adapter(
+        subject, overrides or [], split=split, output_dir=output_dir, allow_code=allow_code
+    )
+    print_scores(result, as_json)

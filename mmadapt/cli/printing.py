@@ -9,25 +9,21 @@ from typing import Any
 import typer
 
 
-def print_result(result: Mapping[str, Any], as_json: bool) -> None:
-    """Print a result: JSON, or one `key: value` line per number and text in it.
+def print_scores(result: Mapping[str, Any], as_json: bool, num_examples: int = 5) -> None:
+    """Print the result of training or evaluation: JSON, or a table and a few answers.
 
     Args:
-        result: What a command returns; nested mappings become dotted keys.
-        as_json: Print all of it as JSON.
+        result: What `metrics.json` holds, and perhaps `predictions`.
+        as_json: Print JSON, without the predictions.
+        num_examples: Answers to print.
     """
     if as_json:
-        typer.echo(json.dumps(result, indent=2, default=str))
+        rest = {key: value for key, value in result.items() if key != "predictions"}
+        typer.echo(json.dumps(rest, indent=2, default=str))
         return
-    for key, value in _flat(result, ""):
-        typer.echo(f"{key}: {value:.4g}" if isinstance(value, float) else f"{key}: {value}")
+    from mmadapt.report import example_lines, score_table
 
-
-def _flat(result: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
-    lines: list[tuple[str, Any]] = []
-    for key, value in result.items():
-        if isinstance(value, Mapping):
-            lines += _flat(value, f"{prefix}{key}.")
-        elif isinstance(value, str | int | float) or value is None:
-            lines.append((f"{prefix}{key}", value))
-    return lines
+    predictions = result.get("predictions") or []
+    if predictions and num_examples:
+        typer.echo(example_lines(predictions, num_examples) + "\n")
+    typer.echo(score_table(result))

@@ -25,7 +25,7 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train the adapter of a recipe."""
-    from mmadapt.cli.printing import print_result
+    from mmadapt.cli.printing import print_scores
     from mmadapt.recipe import load_and_resolve
 
     resolved = load_and_resolve(recipe, overrides or (), allow_code=allow_code)
@@ -34,4 +34,4 @@ def train(
     from mmadapt.train import train as run
 
     result = run(resolved.recipe, folder, resume=resume, allow_code=allow_code)
-    print_result(result, as_json)
+    print_scores(result, as_json, resolved.recipe.evaluate.num_examples)

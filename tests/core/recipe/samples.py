@@ -18,7 +18,7 @@ head: {use: caption, prompt: "a video of"}
 data:
   train: {use: files, path: train.jsonl}
 train: {max_steps: 800, learning_rate: 9e-3, seed: 0}
-evaluate: {metrics: [cider, {use: cider, n: 2}], generate: {max_new_tokens: 24}}
+evaluate: {metrics: [exact, {use: cider, n: 2}], generate: {max_new_tokens: 24}}
 """
 
 
@@ -56,6 +56,11 @@ class Files:
         path: str
 
 
+class Exact:
+    class Config(Strict):
+        pass
+
+
 class Cider:
     class Config(Strict):
         n: int = 4
@@ -66,6 +71,7 @@ def make_registry() -> Registry:
     registry = Registry()
     found = {"encoder": ("frames", Frames), "fusion": ("adem", Adem), "head": ("caption", Caption)}
     found |= {"source": ("files", Files), "metric": ("cider", Cider)}
+    registry.register("metric", "exact", Exact, package="pack", version="0.1")
     for kind, (name, cls) in found.items():
         registry.register(kind, name, cls, package="pack", version="0.1")
     return registry

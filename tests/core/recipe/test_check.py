@@ -30,8 +30,9 @@ def test_every_part_gets_its_class_and_validated_options(write):
     assert fusion.config.scales == ((4, 4), (2, 2))
     assert resolved.head.config.prompt == "a video of"
     assert resolved.sources["train"].config.path == "train.jsonl"
-    assert [metric.config.n for metric in resolved.metrics] == [4, 2]
+    assert [metric.name for metric in resolved.metrics] == ["exact", "cider"]
     assert resolved.metrics[1].cls is Cider
+    assert resolved.metrics[1].config.n == 2
 
 
 def test_a_recipe_from_a_dictionary_resolves_too():
@@ -65,8 +66,9 @@ def test_a_recipe_from_a_dictionary_resolves_too():
         ("use: adem", "use: amed", ":5:15: fusion.use: unknown fusion 'amed'; available: adem; "
          "did you mean 'adem'?"),
         ("use: caption", "use: os:system", "head.use: head 'os:system' names Python code"),
-        ("metrics: [cider", "metrics: [cidr", ":10:22: evaluate.metrics.0: unknown metric 'cidr'"),
+        ("metrics: [exact", "metrics: [cidr", ":10:22: evaluate.metrics.0: unknown metric 'cidr'"),
         ("{use: cider, n: 2}", "{use: cider, m: 2}", "evaluate.metrics.1.m: unknown option"),
+        ("metrics: [exact", "metrics: [exact, exact", "metrics.1: 'exact' is listed twice"),
         ("use: adem,", "use: adem, encoders: [vido],", "fusion.encoders.0: unknown encoder 'vido'; "
          "expected video; did you mean 'video'?"),
         ("train: {max", "train: {unfreeze: [{encoder: vit}], max", "train.unfreeze.0.encoder: "

@@ -30,7 +30,7 @@ def test_a_recipe_is_read(write):
     assert recipe.lm.dtype == "auto"
     assert recipe.encoders["video"].options == {"model": "org/vit", "num_frames": 8}
     assert recipe.train.arguments == {"max_steps": 800, "learning_rate": 0.009, "seed": 0}
-    assert [part.use for part in recipe.evaluate.metric_parts] == ["cider", "cider"]
+    assert [part.use for part in recipe.evaluate.metric_parts] == ["exact", "cider"]
     assert list(recipe.data.sources) == ["train"]
     [fusion] = recipe.fusions
     assert (fusion.name, fusion.encoders) == ("adem", ["video"])
@@ -95,8 +95,8 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_text(write):
         ),
         ("fusion: {use: adem,", "fusion: {use: 7,", "fusion.use: wrong type (7); expected text"),
         ("fusion: {use: adem,", "fusion: {uze: adem,", ":5:1: fusion.use: missing"),
-        ("[cider, {use", "[cider, {uze", "evaluate.metrics.1.use: missing"),
-        ("[cider, {use", "[3, {use", "evaluate.metrics.0: wrong type (3)"),
+        ("[exact, {use", "[exact, {uze", "evaluate.metrics.1.use: missing"),
+        ("[exact, {use", "[3, {use", "evaluate.metrics.0: wrong type (3)"),
         (
             "train: {max",
             "train: {unfreeze: [{encoder: v, blocks: 3}], max",
