@@ -27,7 +27,9 @@ def save_half(model: PreTrainedModel, folder: Path) -> None:
         for name, tensor in model.state_dict().items()
         if name not in tied
     }
-    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    file = folder / "model.safetensors"
+    save_file(state, file, metadata={"format": "pt"})
+    file.chmod(0o644)  # the library makes it private; an installed model is for every user
 
 
 def save_record(folder: Path, record: dict[str, Any]) -> None:
