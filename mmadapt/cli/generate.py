@@ -59,6 +59,7 @@ def generate(
     """Answer about video, image or audio files."""
     from mmadapt.cli.records import (
         answer_all,
+        check_output,
         generation_options,
         read_records,
         records_of_files,
@@ -69,6 +70,8 @@ def generate(
     overrides = [item for item in options or [] if "." in item.partition("=")[0]]
     rest = [item for item in options or [] if item not in overrides]
     generation = generation_options(rest, max_new_tokens)
+    if output is not None:
+        check_output(output, input_file)
     if input_file is None:
         records = records_of_files(files, prompt)
     else:

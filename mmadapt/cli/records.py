@@ -94,6 +94,20 @@ def read_records(file: Path, prompt: str | None) -> list[Record]:
     return records
 
 
+def check_output(output: Path, input_file: Path | None) -> None:
+    """Find out before anything is loaded that answers can be written.
+
+    Raises:
+        DataError: The output is the input, or its folder does not exist.
+    """
+    if not output.parent.is_dir():
+        raise DataError(output, reason=f"the folder {output.parent} does not exist")
+    if output.is_dir():
+        raise DataError(output, reason="is a folder; name a file for the answers")
+    if input_file is not None and output.resolve() == input_file.resolve():
+        raise DataError(output, reason="is the input as well; name another file for the answers")
+
+
 def answer_all(
     model: Generates, records: list[Record], batch_size: int, options: Mapping[str, Any]
 ) -> Iterator[Record]:

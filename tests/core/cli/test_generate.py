@@ -1,0 +1,171 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import mmadapt
+from mmadapt.cli.app import app
+from mmadapt.errors import AdapterError, MediaError
+
+
+class Model:
+    """Answers with the names of the files; a file called bad cannot be read."""
+
+    lm = torch.nn.Identity()
+
+    def __init__(self):
+        self.calls = []
+
+    def to(self, device):
+        return self
+
+    def generate(self, **inputs):
+        self.calls.append(inputs)
+        media = [key for key in ("video", "image", "audio") if key in inputs]
+        for path in (path for key in media for path in inputs[key]):
+            if "bad" in path:
+                raise MediaError(path, "the file is empty")
+        count = len(next(value for value in inputs.values() if isinstance(value, list)))
+        prompts = inputs.get("prompt", [""] * count)
+        return [
+            "+".join(Path(inputs[key][i]).stem for key in media) + prompts[i] for i in range(count)
+        ]
+
+
+@pytest.fixture
+def model(monkeypatch, tmp_path):
+    model, model.loads = Model(), []
+
+    def load(folder, **options):
+        model.loads.append((folder, options))
+        return model
+
+    monkeypatch.setattr(mmadapt, "load", load, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return model
+
+
+def generate(*arguments):
+    return CliRunner().invoke(app, ["generate", "runs/a", *arguments])
+
+
+def test_one_file_gives_the_answer_alone(model):
+    result = generate("--video", "clip.mp4", "--max-new-tokens", "5", "num_beams=3")
+    assert (result.exit_code, result.stdout) == (0, "clip\n")
+    assert model.calls == [{"video": ["clip.mp4"], "max_new_tokens": 5, "num_beams": 3}]
+    assert model.loads == [("runs/a", {"overrides": [], "device": None, "allow_code": False})]
+
+
+def test_several_files_are_named(model):
+    result = generate("--image", "a.png", "--image", "b.png", "--prompt", "?")
+    assert result.stdout == "a.png\ta?\nb.png\tb?\n"
+    assert len(model.calls) == 1
+
+
+def test_two_modalities_are_one_sample(model):
+    assert generate("--video", "v.mp4", "--audio", "s.wav").stdout == "v+s\n"
+    result = generate("--video", "v.mp4", "--audio", "s.wav", "--audio", "t.wav")
+    assert result.exit_code == 2
+    assert "1 --video, 2 --audio: give as many of each, or one kind" in result.stderr
+
+
+def test_overrides_of_the_recipe_and_the_device_reach_load(model):
+    generate("--image", "a.png", "lm.model=other", "--device", "cpu")
+    assert model.loads == [
+        ("runs/a", {"overrides": ["lm.model=other"], "device": "cpu", "allow_code": False})
+    ]
+    result = generate("--image", "a.png", "--device", "gpu please")
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "nothing to answer about"),
+        (["--image", "a.png", "num_beam=3"], "did you mean 'num_beams'?"),
+        (["--image", "a.png", "num_beams=x"], "num_beams: wrong type ('x'); expected a whole"),
+        (["--image", "a.png", "more"], "expected key=value"),
+        (["--image", "a.png", "--input", "r.jsonl"], "give --input or --image, not both"),
+        (["--image", "a.png", "--output", "no/out.jsonl"], "the folder no does not exist"),
+        (["--image", "a.png", "--output", "."], "is a folder"),
+        (["--input", "in.jsonl", "--output", "./in.jsonl"], "is the input as well"),
+        (["--input", "none.jsonl"], "error: none.jsonl: No such file or directory"),
+    ],
+)
+def test_mistakes_are_told_before_the_model_is_loaded(model, arguments, message):
+    result = generate(*arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert model.loads == []
+
+
+def test_an_adapter_that_cannot_be_loaded(model, monkeypatch):
+    def load(folder, **_):
+        raise AdapterError(f"{folder} is no adapter folder")
+
+    monkeypatch.setattr(mmadapt, "load", load)
+    result = generate("--image", "a.png")
+    assert (result.exit_code, result.stderr) == (2, "error: runs/a is no adapter folder\n")
+
+
+def test_records_are_answered_in_batches_of_one_shape_in_order(model, tmp_path):
+    records = [
+        {"image": "a.png", "id": "first"},
+        {"image": "b.png"},
+        {"image": "c.png"},
+        {"video": "d.mp4", "prompt": "?"},
+        {"image": "e.png", "prompt": None},
+    ]
+    text = "\n".join(map(json.dumps, records)) + "\n\n"
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "in.jsonl").write_text(text)
+    result = generate("--input", "sub/in.jsonl", "--output", "out.jsonl", "--batch-size", "2")
+    assert (result.exit_code, result.output) == (0, "")
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert lines == [
+        {"id": "first", "answer": "a"},
+        {"id": 2, "answer": "b"},
+        {"id": 3, "answer": "c"},
+        {"id": 4, "answer": "d?"},
+        {"id": 5, "answer": "e"},
+    ]
+    shapes = [{key: len(value) for key, value in call.items()} for call in model.calls]
+    assert shapes == [{"image": 2}, {"image": 1}, {"video": 1, "prompt": 1}, {"image": 1}]
+    assert model.calls[0]["image"] == [str(Path("sub/a.png")), str(Path("sub/b.png"))]
+
+
+def test_a_bad_file_fails_alone_and_is_named(model, tmp_path):
+    records = [{"image": "a.png"}, {"image": "bad.png"}, {"image": "c.png"}]
+    (tmp_path / "in.jsonl").write_text("\n".join(map(json.dumps, records)))
+    result = generate("--input", "in.jsonl", "--json")
+    assert result.exit_code == 2
+    first, second, third = map(json.loads, result.stdout.splitlines())
+    assert (first["answer"], third["answer"]) == ("a", "c")
+    assert "bad.png" in second["error"]
+    assert "1 of 3 records have no answer" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "in.jsonl:2: not JSON"),
+        ("[1]", "in.jsonl:2: not a JSON object"),
+        ('{"image": 5}', "in.jsonl:2: image is not text"),
+        ('{"id": 5}', "in.jsonl:2: has neither video, image or audio nor a prompt"),
+        ("[" * 100_000, "in.jsonl:2: not JSON"),
+    ],
+)
+def test_a_record_that_is_none_names_its_line(model, tmp_path, line, message):
+    (tmp_path / "in.jsonl").write_text('{"image": "a.png"}\n' + line + "\n")
+    result = generate("--input", "in.jsonl")
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert model.loads == []
+
+
+def test_an_empty_file_has_no_records(model, tmp_path):
+    (tmp_path / "in.jsonl").write_text("\n")
+    assert "holds no records" in generate("--input", "in.jsonl").stderr
