@@ -51,7 +51,7 @@ class Views:
         Returns:
             (t, 3, h, w) in the range that `rule` itself returns.
         """
-        pixels = torch.from_numpy(np.require(frames, requirements="CW")).permute(0, 3, 1, 2)
+        pixels = torch.from_numpy(np.require(frames, requirements=["C", "W"])).permute(0, 3, 1, 2)
         if rng is None or self.augment == "none":
             return self.rule(pixels)
         if self.augment != "randaugment":

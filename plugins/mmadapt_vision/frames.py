@@ -12,7 +12,6 @@ from torch import Tensor
 from mmadapt.contracts import Processor
 from mmadapt.contracts.fusion import EncoderInfo
 from mmadapt.data.media import as_frames, read_video
-from mmadapt.errors import MediaError
 from mmadapt.types import MediaPart, Modality
 from mmadapt_vision.augment import Views
 from mmadapt_vision.config import SamplingConfig, VitFramesConfig
@@ -71,19 +70,16 @@ class FramesProcessor(Processor):
         start, end = media.get("start"), media.get("end")
         if start is None and end is None:
             start, end = self.start, self.end
-        try:
-            clip = read_video(
-                media["path"],
-                num_frames=self.num_frames,
-                fps=self.fps,
-                sampling=self.sampling,
-                start=start,
-                end=end,
-                rng=rng,
-                timeout=self.timeout,
-            )
-        except ValueError as error:  # a sample whose start and end cannot be
-            raise MediaError(media["path"], str(error)) from error
+        clip = read_video(
+            media["path"],
+            num_frames=self.num_frames,
+            fps=self.fps,
+            sampling=self.sampling,
+            start=start,
+            end=end,
+            rng=rng,
+            timeout=self.timeout,
+        )
         return clip.frames
 
     def _taken(self, value: Any, rng: np.random.Generator | None) -> np.ndarray:

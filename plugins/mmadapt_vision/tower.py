@@ -66,8 +66,8 @@ def load_tower(options: PixelConfig, spec: TowerSpec) -> PreTrainedModel:
         ModelError: the weights cannot be had, or are not those of such a tower.
     """
     config = spec.config
-    if hasattr(config, "vision_use_head"):  # SigLIP's attention pooling
-        config.vision_use_head = False
+    if config.model_type == "siglip_vision_model":
+        config.vision_use_head = False  # attention pooling
     for name in ("pos_embed_shift", "pos_embed_jitter", "pos_embed_rescale"):
         if hasattr(config, name):  # DINOv3 moves its positions at random in train mode
             setattr(config, name, None)
