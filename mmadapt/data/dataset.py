@@ -19,6 +19,7 @@ from mmadapt.types import IGNORE_INDEX, MediaPart, Sample
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+MAX_SUBSTITUTES = 32
 MediaMode = Literal["as_is", "removed", "blank"]
 
 
@@ -139,14 +140,18 @@ class MediaDataset(Dataset[Item | Failed]):
     def __getitem__(self, index: int | tuple[int, int]) -> Item | Failed:
         epoch, first = index if isinstance(index, tuple) else (0, index)
         failed: list[Failed] = []
-        for offset in range(len(self) if self.substitute else 1):
+        for offset in range(min(len(self), MAX_SUBSTITUTES) if self.substitute else 1):
             result = self._prepare(epoch, (first + offset) % len(self))
             if isinstance(result, Item):
                 return replace(result, failed=tuple(failed)) if failed else result
             failed.append(result)
             if not isinstance(result.error, MediaError):
-                break
-        return failed[-1]
+                return result
+        last = failed[-1]
+        if not self.substitute:
+            return last
+        reason = f"{len(failed)} samples in a row cannot be read; the last: {last.error}"
+        return replace(last, error=DataError("data", None, reason))
 
     def _prepare(self, epoch: int, index: int) -> Item | Failed:
         if index in self._bad:  # a file that took its time limit to fail is not tried again

@@ -105,3 +105,21 @@ def seeded_subset(source: Source, limit: int | None, seed: int = 0) -> Source:
         return source
     chosen = np.random.default_rng(seed).choice(len(source), size=limit, replace=False)
     return View(source, sorted(chosen.tolist()))
+
+
+class InMemory(Source):
+    """Samples that are already there.
+
+    Args:
+        samples: all of them.
+    """
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        super().__init__(None)
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.samples[index]

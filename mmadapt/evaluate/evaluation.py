@@ -1,0 +1,194 @@
+"""Answering every sample of a source and scoring the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from tqdm import tqdm
+
+from mmadapt.contracts import Metric, Source
+from mmadapt.data.cache import MemoryCache
+from mmadapt.data.dataset import Failed, MediaDataset
+from mmadapt.data.loader import batches, to_device
+from mmadapt.data.views import SwappedMedia, seeded_subset
+from mmadapt.errors import DataError
+from mmadapt.evaluate.candidates import choose
+
+if TYPE_CHECKING:
+    from mmadapt.model import MultimodalModel
+
+Media = Literal["as_is", "removed", "swapped", "blank"]
+Metrics = Sequence[str] | Mapping[str, Callable[[], Metric]]
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """Scores and what they were computed from.
+
+    Args:
+        metrics: values by name.
+        predictions: per sample `id`, `answer`, `references`, `scores` by metric.
+        settings: how it was computed: metrics, generation, number of samples, media.
+        failed: `id` and `reason` of the samples that could not be read; they are not scored.
+    """
+
+    metrics: dict[str, float]
+    predictions: list[dict[str, Any]]
+    settings: dict[str, Any]
+    failed: list[dict[str, str]] = field(default_factory=list)
+
+
+def evaluate(
+    model: MultimodalModel,
+    source: Source,
+    metrics: Metrics,
+    *,
+    batch_size: int = 32,
+    generate: Mapping[str, Any] | None = None,
+    media: Media = "as_is",
+    limit: int | None = None,
+    seed: int = 0,
+    cache: MemoryCache | None = None,
+    description: str | None = "evaluate",
+) -> EvaluationResult:
+    """Answers every sample of a source and scores the answers.
+
+    The batch size changes the speed only. A head's candidates are scored by likelihood,
+    everything else is generated.
+
+    Args:
+        model: a composed model with its head and tokenizer.
+        source: the samples.
+        metrics: registered names, or functions that build a metric, by name.
+        batch_size: samples at once.
+        generate: keys of `transformers.GenerationConfig`; greedy by default.
+        media: `as_is`; `removed`: the same prompts without media; `swapped`: with the media of
+            another sample that says something else; `blank`: zeros in place of the media.
+        limit: score a random but fixed subset of at most so many samples.
+        seed: of the subset and of the swap.
+        cache: processed media kept from earlier passes.
+        description: of the progress bar on stderr; None shows none.
+
+    Raises:
+        DataError: there are no samples, none can be read, or a sample has nothing to score against.
+
+    Example:
+        >>> result = evaluate(model, source, ["cider"])  # doctest: +SKIP
+        >>> result.metrics["cider"]  # doctest: +SKIP
+    """
+    factories = metric_factories(metrics)
+    source = seeded_subset(source, limit, seed)
+    if len(source) == 0:
+        raise DataError("source", None, "has no samples to evaluate")
+    swapped = SwappedMedia(source, seed) if media == "swapped" else None
+    dataset = MediaDataset(
+        swapped or source,
+        model.head,
+        model.require_tokenizer(),
+        model.processors,
+        training=False,
+        media="as_is" if media == "swapped" else media,  # type: ignore[arg-type]
+        cache=cache,
+    )
+    answers: dict[int, str] = {}
+    failed: dict[int, Failed] = {}
+    with tqdm(
+        total=len(source), desc=description, unit="sample", disable=description is None
+    ) as bar:
+        for indices, batch in batches(dataset, batch_size):
+            failed.update({failure.index: failure for failure in batch.pop("failed", ())})
+            answers.update(_answers(model, source, indices, batch, dict(generate or {})))
+            bar.update(len(answers) + len(failed) - bar.n)
+    if not answers:
+        raise next(iter(failed.values())).error
+    settings: dict[str, Any] = {
+        "samples": len(answers),
+        "failed": len(failed),
+        "media": media,
+        "generate": dict(generate or {}),
+    }
+    if swapped is not None:
+        settings["seed"], settings["unswapped"] = seed, swapped.unswapped
+    return _scored(factories, source, answers, failed, settings)
+
+
+def metric_factories(metrics: Metrics) -> dict[str, Callable[[], Metric]]:
+    """Turns names into functions that build the registered metric with its default options."""
+    if isinstance(metrics, Mapping):
+        return dict(metrics)
+    from mmadapt.registry import get_registry
+
+    classes = {name: get_registry().get("metric", name).load() for name in metrics}
+    return {name: _builder(cls) for name, cls in classes.items()}
+
+
+def _builder(cls: Any) -> Callable[[], Metric]:
+    return lambda: cls(cls.Config())
+
+
+@torch.no_grad()
+def _answers(
+    model: MultimodalModel,
+    source: Source,
+    indices: Sequence[int],
+    batch: dict[str, Any],
+    generate: dict[str, Any],
+) -> dict[int, str]:
+    """The answer of every sample in a batch, by index."""
+    if not indices:
+        return {}
+    head, tokenizer = model.head, model.require_tokenizer()
+    samples = [source[index] for index in indices]
+    batch = to_device(batch, model.device)
+    candidates = [head.candidates(sample) for sample in samples]
+    if all(given is not None for given in candidates):
+        texts = choose(model, samples, batch, [given or [] for given in candidates])
+    elif any(given is not None for given in candidates):
+        raise DataError(
+            "batch", None, "mixes samples with and without candidates; split the source"
+        )
+    else:
+        ids = model.generate_batch(**batch, **generate)
+        texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
+    triples = zip(indices, samples, texts, strict=True)
+    return {index: head.answer(sample, text) for index, sample, text in triples}
+
+
+def _scored(
+    factories: Mapping[str, Callable[[], Metric]],
+    source: Source,
+    answers: Mapping[int, str],
+    failed: Mapping[int, Failed],
+    settings: dict[str, Any],
+) -> EvaluationResult:
+    order = sorted(answers)
+    samples = [source[index] for index in order]
+    predictions: list[dict[str, Any]] = []
+    for index, sample in zip(order, samples, strict=True):
+        references = (
+            sample.get("references") or sample.get("answers") or [sample.get("target") or ""]
+        )
+        predictions.append(
+            {
+                "id": sample["id"],
+                "answer": answers[index],
+                "references": [text for text in references if text],
+                "scores": {},
+            }
+        )
+    values: dict[str, float] = {}
+    settings = {**settings, "metrics": {}}
+    for name, build in factories.items():
+        metric = build()
+        for index, sample in zip(order, samples, strict=True):
+            metric.update(sample, answers[index])
+        result = metric.compute()
+        values.update(result.values)
+        settings["metrics"][name] = result.settings
+        for prediction, score in zip(predictions, result.per_sample, strict=True):
+            prediction["scores"][name] = score
+    reasons = [{"id": f.id, "reason": str(f.error)} for _, f in sorted(failed.items())]
+    return EvaluationResult(values, predictions, settings, reasons)

@@ -1,0 +1,46 @@
+"""Results as text for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+ROWS = {
+    "metrics": "with media",
+    "blind": "media removed",
+    "blind_swapped": "media swapped",
+    "blind_trained": "trained without media",
+}
+
+
+def score_table(result: Mapping[str, Any]) -> str:
+    """One line per row of scores, one column per metric.
+
+    Example:
+        >>> print(score_table({"metrics": {"cider": 9.5}, "blind": {"cider": 0.25}}))
+                        cider
+        with media      9.500
+        media removed   0.250
+    """
+    rows = [(title, result[key]) for key, title in ROWS.items() if result.get(key)]
+    names = list(dict.fromkeys(name for _, scores in rows for name in scores))
+    width = max((len(title) for title, _ in rows), default=0)
+    lines = [" " * width + "".join(f"  {name:>6}" for name in names)]
+    for title, scores in rows:
+        cells = [f"{scores[name]:.3f}" if name in scores else "-" for name in names]
+        pairs = zip(names, cells, strict=True)
+        lines.append(f"{title:<{width}}" + "".join(f"  {c:>{max(6, len(n))}}" for n, c in pairs))
+    return "\n".join(lines)
+
+
+def example_lines(predictions: Sequence[Mapping[str, Any]], count: int) -> str:
+    """A few answers beside their references, evenly spread over the predictions."""
+    count = min(count, len(predictions))
+    chosen = [predictions[i * len(predictions) // count] for i in range(count)]
+    lines = []
+    for prediction in chosen:
+        reference = next(iter(prediction["references"]), "")
+        more = len(prediction["references"]) - 1
+        extra = f" (and {more} more)" if more > 0 else ""
+        lines += [f"  answer     {prediction['answer']}", f"  reference  {reference}{extra}", ""]
+    return "\n".join(lines).rstrip()

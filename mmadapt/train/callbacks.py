@@ -1,0 +1,106 @@
+"""What happens beside the training steps: data order, the log file, the progress bar."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+from transformers import TrainerCallback
+
+from mmadapt.data.dataset import EpochSampler
+from mmadapt.files import write_jsonl
+
+
+class EpochOrder(TrainerCallback):
+    """Tells the sampler which epoch begins, also where training resumes in the middle of one."""
+
+    def __init__(self, sampler: EpochSampler) -> None:
+        self.sampler = sampler
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Sets the epoch."""
+        self.sampler.set_epoch(int(state.epoch or 0))
+
+
+class RunLog(TrainerCallback):
+    """Appends every log record to `log.jsonl`; a resumed run first drops what it will do again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Keeps the records up to the step that training starts from."""
+        if state.is_world_process_zero and self.path.exists():
+            lines = self.path.read_text(encoding="utf-8").splitlines()
+            kept = [record for line in lines if (record := _parsed(line)) is not None]
+            write_jsonl(self.path, [r for r in kept if r.get("step", 0) <= state.global_step])
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any
+    ) -> None:
+        """Writes one record."""
+        if state.is_world_process_zero and logs:
+            record = {"step": state.global_step, **logs}
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record, default=str) + "\n")
+
+
+def _parsed(line: str) -> dict[str, Any] | None:
+    """A record, or None for the half line that a killed run left."""
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
+
+
+class ProgressBar(TrainerCallback):
+    """One bar for the steps, with the latest loss and validation scores beside it.
+
+    Args:
+        description: What is trained.
+    """
+
+    def __init__(self, description: str = "train") -> None:
+        self.description = description
+        self.bar: Any = None
+        self.shown: dict[str, str] = {}
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Opens the bar."""
+        if state.is_world_process_zero:
+            self.bar = tqdm(
+                total=state.max_steps,
+                initial=state.global_step,
+                desc=self.description,
+                unit="step",
+                dynamic_ncols=True,
+                mininterval=0.5,
+            )
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Moves the bar."""
+        if self.bar is not None:
+            self.bar.update(state.global_step - self.bar.n)
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any
+    ) -> None:
+        """Shows the loss; the learning rate, the gradient norm and the rest go to the log file."""
+        if self.bar is None or not logs:
+            return
+        shown = {k: v for k, v in logs.items() if k == "loss" or _is_score(k)}
+        self.shown |= {k.removeprefix("eval_"): f"{float(v):.3g}" for k, v in shown.items()}
+        self.bar.set_postfix(self.shown, refresh=False)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Closes the bar."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+
+def _is_score(key: str) -> bool:
+    return key.startswith("eval_") and not key.endswith(("runtime", "per_second"))

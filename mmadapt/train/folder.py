@@ -1,0 +1,92 @@
+"""The folder of a run: begun once, continued with --resume, never overwritten."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mmadapt.errors import MMAdaptError
+from mmadapt.files import prepare_output, write_text
+from mmadapt.recipe import Recipe
+from mmadapt.train.checkpoints import last_checkpoint
+
+RECIPE, METRICS, PREDICTIONS, LOG = "recipe.yaml", "metrics.json", "predictions.jsonl", "log.jsonl"
+
+
+class RunFolder:
+    """Where a run keeps `recipe.yaml`, checkpoints, `log.jsonl`, `adapter/` and its results.
+
+    Args:
+        path: the folder.
+        recipe: what is trained.
+        resume: continue the run that the folder holds.
+
+    Raises:
+        MMAdaptError: the folder holds a run and `resume` is off, or holds one of another recipe, or
+            cannot be written to.
+    """
+
+    def __init__(self, path: Path, recipe: Recipe, resume: bool) -> None:
+        self.path, self.recipe = path, recipe
+        if path.exists() and not path.is_dir():
+            raise MMAdaptError(f"{path} is a file; choose another --output-dir")
+        is_used = path.is_dir() and any(path.iterdir())
+        if is_used and not resume:
+            raise MMAdaptError(
+                f"{path} holds a run already; continue it with --resume, or choose another "
+                "--output-dir"
+            )
+        if is_used:
+            self._check_same()
+
+    def open(self) -> None:
+        """Creates the folder and writes the recipe."""
+        prepare_output(self.path)
+        write_text(self.path / RECIPE, self.recipe.to_yaml())
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """What the finished run reported, predictions included, or None while it is unfinished."""
+        try:
+            result = json.loads((self.path / METRICS).read_text(encoding="utf-8"))
+            file = self.path / PREDICTIONS
+            lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+            return result | {"predictions": [json.loads(line) for line in lines]}
+        except (OSError, ValueError):
+            return None
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The checkpoint to continue from."""
+        return last_checkpoint(self.path) if self.path.is_dir() else None
+
+    def _check_same(self) -> None:
+        file = self.path / RECIPE
+        try:
+            then = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError) as error:
+            raise MMAdaptError(
+                f"{self.path} holds no run to resume: its {RECIPE} is missing or damaged; choose "
+                "another --output-dir"
+            ) from error
+        now = yaml.safe_load(self.recipe.to_yaml())
+        if changed := sorted(_differences(then, now)):
+            raise MMAdaptError(
+                f"{self.path} holds a run of another recipe: {', '.join(changed[:5])} differ; "
+                "resume with the recipe it was started with, or choose another --output-dir"
+            )
+
+
+def _differences(then: Any, now: Any, key: str = "") -> list[str]:
+    """Dotted keys at which two recipes differ."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        keys = dict.fromkeys([*then, *now])
+        return [
+            found
+            for name in keys
+            for found in _differences(then.get(name), now.get(name), f"{key}.{name}".lstrip("."))
+        ]
+    return [] if then == now else [key or "recipe"]

@@ -1,0 +1,153 @@
+"""One run: from a recipe to a trained adapter, its scores and its blind rows."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmadapt.errors import RecipeError
+from mmadapt.files import write_json, write_jsonl
+from mmadapt.quiet import quiet_transformers
+from mmadapt.recipe import Recipe, ResolvedRecipe, load_recipe, resolve
+from mmadapt.train.folder import LOG, METRICS, PREDICTIONS, RunFolder
+
+if TYPE_CHECKING:
+    from mmadapt.train.session import Session
+    from mmadapt.train.trainer import AdapterTrainer
+
+
+def train(
+    recipe: Recipe | ResolvedRecipe | Mapping[str, Any] | str | Path,
+    output_dir: str | Path | None = None,
+    resume: bool = False,
+    allow_code: bool = False,
+    *,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Trains the adapter of a recipe, scores it on the test split, and writes a run folder.
+
+    The run folder gets `recipe.yaml`, checkpoints, `log.jsonl`, `adapter/`, `predictions.jsonl`
+    and, last of all, `metrics.json`. Two runs of one recipe on one machine give the same scores.
+
+    Args:
+        recipe: a path, a dictionary, or a loaded recipe.
+        output_dir: the run folder; default: `runs/NAME` of the recipe.
+        resume: continue the run in that folder from its last complete checkpoint.
+        allow_code: accept `use: module:Class` and `trust_remote_code` from the recipe.
+        quiet: no progress bars and no notices on stderr.
+
+    Returns:
+        What `metrics.json` holds, and `predictions`: `metrics`, `blind`, `blind_swapped`,
+        `blind_trained` (those that the recipe asks for), `trainable_parameters`,
+        `total_parameters`, `seconds`, `peak_memory_bytes`, `settings`.
+
+    Raises:
+        MMAdaptError: a mistake in the recipe or the data, or a folder that holds a run.
+
+    Example:
+        >>> from mmadapt.train import train
+        >>> train("recipes/video_caption_adem.yaml")["metrics"]  # doctest: +SKIP
+    """
+    started = time.perf_counter()
+    if not isinstance(recipe, ResolvedRecipe):
+        loaded = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+        recipe = resolve(loaded, allow_code=allow_code)
+    if "train" not in recipe.sources:
+        raise RecipeError("data.train is missing; name the source of the training samples")
+    path = Path(output_dir) if output_dir is not None else Path("runs") / recipe.recipe.name
+    folder = RunFolder(path, recipe.recipe, resume)
+    if (finished := folder.result) is not None:
+        _notice(quiet, f"{path} is complete; choose another --output-dir to train again")
+        return finished
+    with quiet_transformers():
+        from mmadapt.train.session import start
+
+        session = start(recipe, folder, allow_code, quiet)
+        result, predictions = _scored(session, _trained(session))
+    result["seconds"] = time.perf_counter() - started
+    result["seconds_by_phase"] = session.seconds
+    if predictions:
+        write_jsonl(path / PREDICTIONS, predictions)
+    write_json(path / METRICS, result)  # last: it marks the run as complete
+    _notice(quiet, f"adapter and results: {path}")
+    return result | {"predictions": predictions}
+
+
+def _notice(quiet: bool, text: str) -> None:
+    if not quiet:
+        print(text, file=sys.stderr, flush=True)
+
+
+def _trained(session: Session) -> AdapterTrainer:
+    """Trains the adapter, from the last checkpoint where there is one, and saves it."""
+    from mmadapt.checkpoint import save_adapter
+    from mmadapt.data.loader import training_workers
+    from mmadapt.train.arguments import training_arguments
+    from mmadapt.train.callbacks import RunLog
+    from mmadapt.train.trainer import AdapterTrainer
+    from mmadapt.train.validation import validator
+
+    config, folder = session.recipe.train, session.folder
+    samples = session.samples("train")
+    validate, metric = validator(session)
+    args = training_arguments(
+        config,
+        folder.path,
+        validates=validate is not None,
+        metric=metric,
+        workers=training_workers(samples),
+    )
+    trainer = AdapterTrainer(
+        session.model,
+        args,
+        samples,
+        validate=validate,
+        max_bad_share=session.recipe.data.max_bad_share,
+        patience=config.early_stopping_patience,
+        callbacks=[RunLog(folder.path / LOG)],
+        description=session.bar("train"),
+    )
+    checkpoint = folder.checkpoint
+    with session.timed("train"):
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if trainer.is_world_process_zero():
+        save_adapter(session.model, folder.path / "adapter")
+    return trainer
+
+
+def _scored(
+    session: Session, trainer: AdapterTrainer
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Scores the trained adapter and describes the run."""
+    from mmadapt.memory import peak_memory_bytes
+    from mmadapt.train.rows import score_rows
+
+    model, state = session.model, trainer.state
+    result: dict[str, Any] = {"name": session.recipe.name}
+    settings: dict[str, Any] = {"seed": session.seed, "versions": _versions()}
+    rows = score_rows(session, state.max_steps)
+    if rows is not None:
+        result |= rows.scores | {"failed": rows.main.failed}
+        settings |= rows.settings
+    losses = [record["loss"] for record in state.log_history if "loss" in record]
+    result |= {
+        "train_loss": losses[-1] if losses else None,
+        "steps": state.global_step,
+        "best_step": state.best_global_step or state.global_step,
+        "skipped_samples": [failure.id for failure in trainer.bad.values()],
+        "trainable_parameters": sum(p.numel() for p in model.trainable_parameters().values()),
+        "total_parameters": sum(p.numel() for p in model.parameters()),
+        "peak_memory_bytes": peak_memory_bytes(),
+        "settings": settings,
+    }
+    return result, [] if rows is None else rows.main.predictions
+
+
+def _versions() -> dict[str, str]:
+    packages = ("mmadapt", "torch", "transformers", "accelerate")
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}

@@ -1,0 +1,194 @@
+"""`transformers.Trainer` for adapters: it trains, saves and loads the adapter alone."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.utils.data import Sampler
+from tqdm import tqdm
+from transformers import (
+    EarlyStoppingCallback,
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+from mmadapt.checkpoint import WEIGHTS, read_tensors, write_tensors
+from mmadapt.data.collate import Collator, padding_id
+from mmadapt.data.dataset import EpochSampler, Failed, MediaDataset
+from mmadapt.errors import DataError, MediaError, RecipeError
+from mmadapt.train.callbacks import EpochOrder, ProgressBar
+from mmadapt.train.optimizer import parameter_groups
+
+if TYPE_CHECKING:
+    from mmadapt.model import MultimodalModel
+
+
+class AdapterTrainer(Trainer):
+    """Trains the adapter of a composed model.
+
+    Departures from its base: the optimiser sees the trainable parameters only; checkpoints hold
+    the adapter only (tied LMs included, which a plain save refuses); the loss honours
+    `num_items_in_batch`, so that accumulating 4 batches of 1 gives the gradients of 1 batch of 4;
+    data order is a function of seed and epoch; evaluation is a function, because answers have to
+    be generated.
+
+    Args:
+        model: a composed model.
+        args: from `training_arguments`.
+        dataset: training samples.
+        validate: gives scores by name; called where the arguments ask for an evaluation.
+        max_bad_share: share of unreadable samples after which training stops.
+        patience: evaluations without improvement before training stops early.
+        callbacks: further ones.
+        description: of the progress bar; None shows none.
+    """
+
+    def __init__(
+        self,
+        model: MultimodalModel,
+        args: TrainingArguments,
+        dataset: MediaDataset,
+        *,
+        validate: Callable[[], Mapping[str, float]] | None = None,
+        max_bad_share: float = 0.0,
+        patience: int | None = None,
+        callbacks: list[TrainerCallback] | None = None,
+        description: str | None = "train",
+    ) -> None:
+        self.validate, self.max_bad_share = validate, max_bad_share
+        self.bad: dict[int, Failed] = {}
+        seed = args.seed if args.data_seed is None else args.data_seed
+        shuffle = args.train_sampling_strategy != "sequential"
+        self.order = EpochSampler(len(dataset), seed, shuffle=shuffle)
+        all_callbacks = [EpochOrder(self.order), *(callbacks or [])]
+        if patience is not None:
+            all_callbacks.append(EarlyStoppingCallback(patience))
+        if description is not None and not args.disable_tqdm:
+            all_callbacks.append(ProgressBar(description))
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=Collator(padding_id(model.require_tokenizer())),
+            train_dataset=dataset,
+            eval_dataset=() if validate is not None else None,  # type: ignore[arg-type]
+            callbacks=all_callbacks,
+        )
+        self.remove_callback(ProgressCallback)
+        self.remove_callback(PrinterCallback)
+        self.model_accepts_loss_kwargs = True
+
+    @property
+    def adapter_model(self) -> MultimodalModel:
+        """The composed model under whatever accelerate wrapped around it."""
+        return self.accelerator.unwrap_model(self.model)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """Builds the optimiser over the trainable parameters.
+
+        Raises:
+            RecipeError: `train.optim` names one that insists on the whole model.
+        """
+        if self.optimizer is None:
+            target: Any = self.model if model is None else model
+            decays = self.get_decay_parameter_names(target)
+            cls, options = self.get_optimizer_cls_and_kwargs(self.args, target)
+            if not isinstance(cls, type) or {"params", "model", "optimizer_dict"} & set(options):
+                name = getattr(self.args.optim, "value", self.args.optim)
+                raise RecipeError(f"train.optim: {name} cannot train an adapter; use adamw_torch")
+            groups = parameter_groups(
+                self.accelerator.unwrap_model(target),
+                decays,
+                self.args.learning_rate,
+                self.args.weight_decay,
+                self.adapter_model.recipe,
+            )
+            self.optimizer = cls(groups, **options)
+        return self.optimizer
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
+        if self.args.train_sampling_strategy in ("random", "sequential"):
+            return self.order
+        return super()._get_train_sampler(train_dataset)
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
+    ) -> torch.Tensor:
+        """One forward and backward; unreadable samples met on the way are counted.
+
+        Raises:
+            MediaError: a file cannot be read and none is tolerated.
+            DataError: more files cannot be read than `max_bad_share` tolerates, or a sample is
+                wrong.
+        """
+        self._count(inputs.pop("failed", ()))
+        return super().training_step(model, inputs, num_items_in_batch)
+
+    def _count(self, failed: list[Failed]) -> None:
+        for failure in failed:
+            if failure.index in self.bad:
+                continue
+            self.bad[failure.index] = failure
+            allowed = self.max_bad_share * len(self.order)
+            if allowed < 1 or not isinstance(failure.error, MediaError):
+                raise failure.error
+            if len(self.bad) > allowed:
+                raise DataError(
+                    "data.train",
+                    None,
+                    f"{len(self.bad)} of {len(self.order)} samples cannot be read, more than "
+                    f"data.max_bad_share={self.max_bad_share:g}; the last: {failure.error}",
+                )
+            tqdm.write(f"skipped {failure.id}: {failure.error}", file=sys.stderr)
+
+    def evaluate(  # type: ignore[override]
+        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Scores the model as `validate` does, and logs the scores.
+
+        Raises:
+            RecipeError: `metric_for_best_model` is not among the scores.
+        """
+        started = time.perf_counter()
+        scores = self.validate() if self.validate is not None else {}
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
+        wanted = str(self.args.metric_for_best_model or "").removeprefix("eval_")
+        if wanted and wanted not in scores:
+            raise RecipeError(
+                f"train.metric_for_best_model: '{wanted}' is not among the scores: "
+                f"{', '.join(scores)}"
+            )
+        metrics[f"{metric_key_prefix}_runtime"] = time.perf_counter() - started
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        return metrics
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        if not self.args.should_save:
+            return
+        folder = Path(output_dir or str(self.args.output_dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = self.adapter_model.adapter_state_dict()
+        if state_dict is not None:  # gathered from shards
+            tensors = {name: state_dict[name] for name in tensors}
+        write_tensors(tensors, folder / WEIGHTS)
+
+    def _load_from_checkpoint(
+        self, resume_from_checkpoint: str, model: nn.Module | None = None
+    ) -> None:
+        self.adapter_model.load_adapter_state_dict(
+            read_tensors(Path(resume_from_checkpoint) / WEIGHTS)
+        )
+
+    def _load_best_model(self) -> None:
+        self._load_from_checkpoint(str(self.state.best_model_checkpoint))
