@@ -12,7 +12,7 @@ from mmadapt.registry import get_registry
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Names of the modules of one LM family; `layers` from the LM, the others from a layer.
+    """Names of the modules of one LM family; those of the layers are counted from a layer.
 
     Args:
         layers: the list of decoder layers.
@@ -21,6 +21,8 @@ class Anatomy:
             itself.
         mlp_input: the module that receives the MLP's input.
         mlp_output: the module whose output is added to the residual.
+        position_embedding: the LM's table of learned positions, if it has one.
+        pad_position: the position number that the LM itself gives to padding, if it is its own.
     """
 
     layers: str = "model.layers"
@@ -28,6 +30,8 @@ class Anatomy:
     attention_output: str | None = None
     mlp_input: str = "mlp"
     mlp_output: str = "mlp"
+    position_embedding: str | None = None
+    pad_position: int | None = None
 
 
 LLAMA = Anatomy()
@@ -45,9 +49,17 @@ FAMILIES: dict[str, Anatomy] = {
     "gemma": LLAMA,
     "gemma2": GEMMA,
     "gemma3_text": GEMMA,
-    "opt": Anatomy(layers="model.decoder.layers", mlp_input="fc1", mlp_output="fc2"),
+    "opt": Anatomy(
+        layers="model.decoder.layers",
+        mlp_input="fc1",
+        mlp_output="fc2",
+        position_embedding="model.decoder.embed_positions",
+        pad_position=-1,
+    ),
     "gpt_neox": Anatomy(layers="gpt_neox.layers", attention="attention"),
-    "gpt2": Anatomy(layers="transformer.h", attention="attn"),
+    "gpt2": Anatomy(
+        layers="transformer.h", attention="attn", position_embedding="transformer.wpe"
+    ),
     "falcon": Anatomy(layers="transformer.h", attention="self_attention"),
 }
 

@@ -47,6 +47,7 @@ class Attachment:
         self._handles: list[RemovableHandle] = []
         self._rewrites: list[Rewrite] = []
         self._accepts = set(inspect.signature(lm.forward).parameters)
+        self._anatomy = find_anatomy(_model_type(lm))
         try:
             self._hook_model()
             self._hook_layers(fusions)
@@ -91,9 +92,12 @@ class Attachment:
             lm.get_input_embeddings().register_forward_hook(self._after_embedding),
             lm.get_output_embeddings().register_forward_pre_hook(self._before_logits),
         ]
+        if self._anatomy.position_embedding is not None:
+            positions = lm.get_submodule(self._anatomy.position_embedding)
+            self._handles.append(positions.register_forward_hook(self._after_positions))
 
     def _hook_layers(self, fusions: Sequence[Fusion]) -> None:
-        anatomy = find_anatomy(_model_type(self.lm))
+        anatomy = self._anatomy
         layers = find_layers(self.lm, anatomy)
         acting: dict[tuple[str, int], list[Fusion]] = {}
         for fusion in fusions:
@@ -182,10 +186,13 @@ class Attachment:
         ids = kwargs.get("input_ids", args[0] if args else None)
         ids = kwargs["inputs_embeds"] if ids is None else ids
         cache = kwargs.get("past_key_values")
+        self.state.cache = cache
         self.state.past_len = 0 if cache is None else int(cache.get_seq_length())
         kwargs = dict(kwargs)
         if "position_ids" in self._accepts:
-            kwargs["position_ids"] = self.state.position_ids(ids.shape[1])
+            kwargs["position_ids"] = self.state.position_ids(
+                ids.shape[1], self._anatomy.pad_position
+            )
             if kwargs.get("attention_mask") is None:
                 # Without a mask, transformers takes uneven position numbers for packed sequences.
                 kwargs["attention_mask"] = ids.new_ones(
@@ -206,6 +213,13 @@ class Attachment:
         if embeds.shape[1] < length:
             embeds = nn.functional.pad(embeds, (0, 0, 0, length - embeds.shape[1]))
         return torch.where(own[..., None], embeds.to(output), output)
+
+    def _after_positions(self, _: nn.Module, args: tuple, output: Tensor) -> Tensor | None:
+        # A learned table has a row for every number, so a token without one takes no row.
+        if not self._armed or self.state is None or self.state.text.positionless is None:
+            return None
+        none = self.state.columns(self.state.text.positionless, output.shape[1])
+        return output.masked_fill(none[..., None], 0)
 
     def _before_logits(self, _: nn.Module, args: tuple) -> tuple | None:
         if not self._armed or self.state is None or self.state.labelled is None:

@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import ModelOutput
 
 from mmadapt.attach import Attachment
 from mmadapt.contracts import Encoder, Fusion, Head, encoder_info
@@ -20,16 +21,16 @@ from mmadapt.types import IGNORE_INDEX, Features, LevelSpec, MediaInputs, State,
 
 
 @dataclass
-class MultimodalOutput:
+class MultimodalOutput(ModelOutput):
     """`loss` (a scalar, or None without labels) and `logits`.
 
     Logits are (1, k, v) at the k labelled positions, or (b, s, v) at all when asked for or without
     labels; then s counts the tokens that fusions inserted, and `text` says which those are.
     """
 
-    loss: Tensor | None
-    logits: Tensor
-    text: TextInputs
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    text: TextInputs | None = None
 
 
 class MultimodalModel(nn.Module):
@@ -228,7 +229,8 @@ class MultimodalModel(nn.Module):
             attention_mask: (b, s), 1 at real tokens.
             media: as in `forward`.
             media_positions: as in `forward`.
-            options: of `transformers.GenerationConfig`; greedy unless they say otherwise.
+            options: of `transformers.GenerationConfig`; greedy unless they say otherwise, and
+                without a cache where a fusion is not causal.
 
         Returns:
             (b, new) ids of the new tokens, or what `return_dict_in_generate` returns.
@@ -253,6 +255,8 @@ class MultimodalModel(nn.Module):
             options.setdefault("pad_token_id", 0 if pad is None else pad)
             if "max_new_tokens" not in options and "max_length" not in options:
                 options["max_new_tokens"] = 64
+            if not all(cast(Fusion, fusion).causal for fusion in self.fusions.values()):
+                options = {**options, "use_cache": False}
             beams = max(
                 options.get("num_beams") or own.num_beams or 1,
                 options.get("num_return_sequences") or own.num_return_sequences or 1,

@@ -208,6 +208,7 @@ class State:
         memories: what each fusion prepared, by fusion name.
         labelled: (k,) flat indices of the positions whose logits are wanted, or None for all.
         past_len: positions already in the LM's key/value cache.
+        cache: that cache, where the LM uses one.
         aux: per fusion, per layer, what `aux_loss` reads; keyed so that recomputation is harmless.
     """
 
@@ -215,6 +216,7 @@ class State:
     memories: dict[str, Memory] = field(default_factory=dict)
     labelled: Tensor | None = None
     past_len: int = 0
+    cache: Any = None
     aux: dict[str, dict[int, Any]] = field(default_factory=dict)
     stash: dict[tuple[str, int], Tensor] = field(default_factory=dict)
 
@@ -238,15 +240,18 @@ class State:
             )
         return self.columns(spans[name], length)
 
-    def position_ids(self, length: int) -> Tensor:
-        """(b, length): position numbers of the columns now in the LM; pads take none."""
+    def position_ids(self, length: int, pad: int | None = None) -> Tensor:
+        """(b, length): position numbers of the columns now in the LM; pads take none, or `pad`."""
         counted = self.text.attention_mask
         if self.text.positionless is not None:
             counted = counted & ~self.text.positionless
         total = self.past_len + length
         missing = max(0, total - counted.shape[1])
         counted = torch.nn.functional.pad(counted, (0, missing), value=True)
-        return (counted.long().cumsum(dim=1) - 1).clamp_min(0)[:, self.past_len : total]
+        ids = (counted.long().cumsum(dim=1) - 1).clamp_min(0)[:, self.past_len : total]
+        if pad is None:
+            return ids
+        return ids.masked_fill(~self.columns(self.text.attention_mask, length, beyond=True), pad)
 
     def expand(self, count: int) -> State:
         """Returns the state for `count` beams per sample: rows repeated next to one another."""

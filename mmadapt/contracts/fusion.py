@@ -67,6 +67,7 @@ class Fusion(nn.Module):
     """
 
     Config: ClassVar[type[BaseModel]]
+    causal: bool = True  # False: a position may read later ones, so generation uses no cache
 
     def __init__(self, config: Any, context: FusionContext) -> None:
         super().__init__()
