@@ -201,3 +201,10 @@ def _previews(recipe: ResolvedRecipe) -> list[str]:
             encoded = head.encode(sample, tokenizer, with_target=True)
             said = [label for label in encoded.labels if label != IGNORE_INDEX]
             asked = encoded.input_ids[: len(encoded.input_ids) - len(said)]
+            previews.append(
+                f"{sample['id']}: {tokenizer.decode(asked)} [{tokenizer.decode(said)}] "
+                f"({len(asked)} tokens given, {len(said)} learnt)"
+            )
+        return previews
+    except MMAdaptError as error:
+        return [f"skipped: no tokenizer or data here ({error})"]
