@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -34,18 +35,18 @@ def insert_cls(
     absent = torch.ones_like(start, dtype=torch.bool)
     for item in items.values():
         absent &= (item < 0).all(dim=1)
+    inputs = _place_files(inputs, items, start)
     inputs = _insert_ids(inputs, name, start, no_media_ids, absent)
-    for file in range(_num_files(inputs, items)):
+    for file in range(inputs.media_positions.shape[1]):
         started = torch.zeros_like(absent)
         for encoder, item in items.items():
             here = item == file
             has_file = here.any(dim=1)
-            ids = media_ids[encoder]
-            at = _position(inputs, file, start)
-            inputs = _insert_ids(inputs, name, at, ids, has_file & ~started)
+            at = inputs.media_positions[:, file].clamp_min(0)
+            inputs = _insert_ids(inputs, name, at, media_ids[encoder], has_file & ~started)
             started |= has_file
             if is_any(has_file):
-                at = _position(inputs, file, start)
+                at = inputs.media_positions[:, file].clamp_min(0)
                 inputs = _insert_embeds(inputs, name, at, cls[encoder], here)
     return inputs
 
@@ -63,20 +64,20 @@ def is_any(condition: Tensor) -> bool:
     return condition.is_meta or bool(condition.any())
 
 
-def _num_files(inputs: TextInputs, items: Mapping[str, Tensor]) -> int:
-    count = inputs.media_positions.shape[1]
-    for item in items.values():
-        if not item.is_meta:
-            count = max(count, int(item.max()) + 1)
-    return count
-
-
-def _position(inputs: TextInputs, file: int, start: Tensor) -> Tensor:
-    """(b,) the column of a file; one that has none of its own stands with the last that has."""
+def _place_files(inputs: TextInputs, items: Mapping[str, Tensor], start: Tensor) -> TextInputs:
+    """Gives every file a column, none before `start`; one without its own joins the last."""
     positions = inputs.media_positions
-    if positions.shape[1] == 0:
-        return start
-    return positions[:, min(file, positions.shape[1] - 1)].maximum(start)
+    known = positions.shape[1]
+    count = max([known, *(int(item.max()) + 1 for item in items.values() if not item.is_meta)])
+    if count > known:
+        spare = positions[:, -1:] if known else start[:, None]
+        positions = torch.cat([positions, spare.expand(-1, count - known)], dim=1)
+    files = torch.arange(count, device=positions.device)
+    has_file = torch.zeros_like(positions, dtype=torch.bool)
+    for item in items.values():
+        has_file |= (item[:, :, None] == files).any(dim=1)
+    placed = positions.maximum(start[:, None])
+    return replace(inputs, media_positions=torch.where(has_file, placed, positions))
 
 
 def _insert_ids(
