@@ -9,6 +9,9 @@ import numpy as np
 
 from mmadapt.data.media.files import read_file
 
+BACKENDS = ("soundfile", "pyav")
+"""The decoders, in the order to try them."""
+
 
 def read_audio(
     path: str | os.PathLike[str],
@@ -54,7 +57,7 @@ def read_audio(
         "audio",
         path,
         timeout=timeout,
-        backends=("soundfile", "pyav"),
+        backends=BACKENDS,
         start=start,
         end=end,
         max_seconds=max_seconds,

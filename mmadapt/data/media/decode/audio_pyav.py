@@ -77,16 +77,24 @@ def _blocks(
     container: InputContainer, stream: AudioStream, rate: int, start: float
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Blocks (channels, n) float32, each with the index of its first sample in the track."""
-    unit = float(stream.time_base or 0)
-    offset = (stream.start_time or 0) * unit
+    position: int | None = 0
+    origin = 0.0
     if start > PREROLL:
-        container.seek(int((start - PREROLL + offset) / unit), stream=stream)
+        origin = _seek(container, stream, start - PREROLL)
+        position = None
     to_float = av.AudioResampler(format="fltp")
-    position: int | None = None
     for frame in container.decode(stream):
         if position is None:  # later blocks follow on: stamps of lossy codecs jitter
-            position = 0 if frame.time is None else round((frame.time - offset) * rate)
+            position = round(((frame.time or 0.0) - origin) * rate)
         for plain in to_float.resample(frame):
             block = plain.to_ndarray()
             yield position, block
             position += block.shape[1]
+
+
+def _seek(container: InputContainer, stream: AudioStream, time: float) -> float:
+    """Goes to seconds after the first sample; returns that sample's own time stamp."""
+    first = next(container.decode(stream), None)
+    origin = 0.0 if first is None or first.time is None else float(first.time)
+    container.seek(int((time + origin) / (stream.time_base or 1)), stream=stream)
+    return origin

@@ -102,6 +102,8 @@ def open_video(path: str) -> Iterator[VideoFile]:
 def announced_end(video: VideoFile) -> float | None:
     """Where the file's header says that the video track ends; None where it does not say."""
     stream = video.stream
+    if video.container.format.name == "avi" and stream.frames:  # FFmpeg cuts its duration itself
+        return video.first + stream.frames / video.fps
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
     tag = re.fullmatch(r"(\d+):(\d+):([\d.]+)", stream.metadata.get("DURATION", ""))  # Matroska

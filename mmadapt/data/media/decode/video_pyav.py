@@ -16,6 +16,9 @@ from mmadapt.data.media.decode.errors import Unreadable
 Shot = tuple[float, np.ndarray]
 """A time in seconds and its picture, (h, w, 3) uint8 RGB."""
 
+_WITH_FULL_INDEX = frozenset({"mov", "avi"})
+"""Formats whose index has every frame; that of others may know only what was read so far."""
+
 
 def frames_at(video: VideoFile, times: Sequence[float]) -> Iterator[Shot]:
     """The frames that a player shows at given times.
@@ -99,14 +102,13 @@ class _Cursor:
     def _worth_a_jump(self, time: float) -> bool:
         """Whether a key frame lies between here and there, as far as the file's index knows."""
         index: Any = getattr(self._video.stream, "index_entries", ())
-        if len(index) > 1:
-            entry = index.search_timestamp(self._ticks(time))
-            if entry >= 0:
-                return (
-                    index[entry].timestamp * self._unit - self._video.first
-                    > self._position() + self._video.tolerance
-                )
-        return time - self._position() > self._longest_run
+        entry = index.search_timestamp(self._ticks(time)) if len(index) else -1
+        if entry >= 0:
+            key = index[entry].timestamp * self._unit - self._video.first
+            if key > self._position() + self._video.tolerance:
+                return True
+        has_all = self._video.container.format.name.split(",")[0] in _WITH_FULL_INDEX
+        return not (has_all and len(index)) and time - self._position() > self._longest_run
 
     def _jump_before(self, time: float) -> None:
         """Jumps to a key frame whose picture is shown at or before a time.

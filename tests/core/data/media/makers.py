@@ -50,7 +50,9 @@ def write_video(
             stream.set_display_rotation(rotation)
         if times_ms:
             stream.codec_context.time_base = Fraction(1, 1000)
-        audio = container.add_stream("aac", rate=16000, layout="mono") if sound is not None else None
+        audio = (
+            container.add_stream("aac", rate=16000, layout="mono") if sound is not None else None
+        )
         for i, pixels in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(
                 format=stream.pix_fmt
