@@ -102,9 +102,8 @@ def _meta_lm(recipe: ResolvedRecipe) -> nn.Module:
     config = load_pretrained(AutoConfig.from_pretrained, part.model, revision=part.revision)
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return AutoModelForCausalLM.from_config(
-            config, attn_implementation=part.attn_implementation or "sdpa"
-        )
+        # sdpa looks into the mask to see whether anything is padded; meta tensors hold nothing.
+        return AutoModelForCausalLM.from_config(config, attn_implementation="eager")
 
 
 def _meta_fusions(

@@ -1,0 +1,52 @@
+"""The dry run: counts, joints and mistakes, without any weights."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmadapt.checking import dry_run
+from mmadapt.composition import compose
+from mmadapt.errors import ModelError, RecipeError
+from mmadapt.recipe import load_recipe
+
+PARTS = {
+    "name": "parts",
+    "lm": {"model": "embedded:lm"},
+    "encoders": {"image": {"use": "vit", "model": "embedded:vit"}},
+    "fusion": {"use": "adem", "scales": [[4, 4]], "cls": False, "bottleneck": None},
+    "head": {"use": "caption"},
+}
+
+
+def test_counts_are_those_of_the_built_model():
+    report = dry_run(load_recipe(PARTS))
+    model = compose(PARTS)
+    built = {name: p.numel() for name, p in model.trainable_parameters().items()}
+    assert report.trainable == built
+    assert report.trainable_parameters == sum(built.values())
+
+
+def test_joints_tell_the_shapes_that_meet():
+    joints = dict(dry_run(load_recipe(PARTS)).joints)
+    assert joints["image -> adem"] == [2, 1, 65, 128]
+    assert joints["adem memory['keys']"] == [2, 16, 192]
+    assert joints["logits"][0] == 2
+
+
+def test_without_data_the_preview_says_so():
+    assert "skipped" in dry_run(load_recipe(PARTS)).previews[0]
+
+
+def test_departures_name_what_differs_from_the_paper():
+    assert any("scales" in text for text in dry_run(load_recipe(PARTS)).departures)
+
+
+def test_a_scale_that_the_grid_cannot_give_is_an_error():
+    fusion = {**PARTS["fusion"], "scales": [[16, 16]]}
+    with pytest.raises(RecipeError, match="8 x 8|8x8|grid"):
+        dry_run(load_recipe({**PARTS, "fusion": fusion}))
+
+
+def test_a_missing_model_folder_is_one_error():
+    with pytest.raises(ModelError, match=r"\./nowhere does not exist"):
+        dry_run(load_recipe({**PARTS, "lm": {"model": "./nowhere"}}))

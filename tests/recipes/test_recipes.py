@@ -1,0 +1,25 @@
+"""Every recipe that the project ships passes its own dry run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mmadapt.checking import dry_run
+from mmadapt.recipe import load_recipe
+
+FOLDER = Path(__file__).parents[2] / "recipes"
+RECIPES = sorted(FOLDER.rglob("*.yaml"))
+
+
+def test_there_are_recipes():
+    assert RECIPES
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(FOLDER)))
+def test_passes_the_dry_run(path, monkeypatch, tmp_path):
+    monkeypatch.setattr("mmadapt.checking._previews", lambda _: [])  # renders nothing
+    report = dry_run(load_recipe(path))
+    assert report.trainable_parameters > 0
+    assert path.read_text().startswith(f"# mmadapt train recipes/{path.relative_to(FOLDER)}")
