@@ -34,6 +34,8 @@ def read(path: str, part: Part) -> tuple[int, np.ndarray]:
         if not container.streams.audio:
             raise Unreadable("it has no sound track", "Leave it out, or use another file.")
         stream = container.streams.audio[0]
+        if stream.codec_context is None:
+            raise Unreadable("FFmpeg has no decoder for its sound track")
         rate = stream.codec_context.sample_rate
         if not rate:
             raise Unreadable("its sound track has no sampling rate; the file is damaged")

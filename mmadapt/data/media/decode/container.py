@@ -61,19 +61,23 @@ def open_container(path: str, wanted: str) -> Iterator[InputContainer]:
         wanted: `video` or `audio`, for the error.
 
     Raises:
-        Unreadable: FFmpeg does not know the format, or it is no recording.
+        Unreadable: FFmpeg does not know the format, or it is no recording; also for FFmpeg's errors
+            while it is open.
     """
     av.logging.set_level(av.logging.PANIC)
     article = "a video" if wanted == "video" else "an audio"
     try:
-        container = av.open(path, options={"protocol_whitelist": "file"})
+        container = av.open(path, metadata_errors="replace", options={"protocol_whitelist": "file"})
     except (av.FFmpegError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise Unreadable(f"it is not {article} file, or it is damaged (FFmpeg: {reason})") from None
     with container:
         if _NOT_A_RECORDING.fullmatch(container.format.name.split(",")[0]):
             raise Unreadable(f"it is not {article} file but {container.format.long_name!r}")
-        yield container
+        try:
+            yield container
+        except av.FFmpegError as error:
+            raise Unreadable(f"its {wanted} is damaged (FFmpeg: {error.strerror})") from None
 
 
 @contextlib.contextmanager
@@ -116,6 +120,8 @@ def _video_track(container: InputContainer) -> VideoStream:
     if not tracks:
         raise Unreadable("it has no video track", "Read it as audio, or use another file.")
     track = tracks[0]
+    if track.codec_context is None:
+        raise Unreadable("FFmpeg has no decoder for its video track")
     _check_size(track.codec_context.width, track.codec_context.height)
     return track
 
@@ -130,7 +136,7 @@ def _check_size(width: int, height: int) -> None:
 
 def _first_frame(container: InputContainer, stream: VideoStream) -> Any:
     for packet in container.demux(stream):
-        with contextlib.suppress(av.InvalidDataError):
+        with contextlib.suppress(av.FFmpegError):
             for frame in packet.decode():
                 return frame
     raise Unreadable("no frame of its video track can be decoded; the file is damaged")

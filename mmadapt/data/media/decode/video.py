@@ -48,7 +48,9 @@ def read(request: Request) -> tuple[dict[str, Any], np.ndarray]:
             except Unreadable as error:
                 reasons.append(error)
                 continue
-            except Exception as error:  # decord raises its own; the next decoder may do better
+            except Exception as error:  # decord's own; the next decoder may do better
+                if backend is video_pyav:
+                    raise
                 reasons.append(Unreadable(f"{name}: {type(error).__name__}: {error}"))
                 continue
             answer = {"timestamps": timestamps, "fps": video.fps, "duration": video.duration}

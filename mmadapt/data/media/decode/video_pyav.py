@@ -65,6 +65,7 @@ class _Cursor:
     def __init__(self, video: VideoFile) -> None:
         self._video = video
         self._unit = float(video.stream.time_base or 0) or 1.0
+        self._frames: Iterator[Any] = iter(())
         self._shown: Any = None
         self._coming: Any = None
         self._longest_run = 2.0  # seconds decoded after a jump; shorter ways are walked
@@ -152,7 +153,7 @@ class _Cursor:
 
 def _decode(video: VideoFile) -> Iterator[Any]:
     for packet in video.container.demux(video.stream):
-        with contextlib.suppress(av.InvalidDataError):  # a damaged packet: the next may be well
+        with contextlib.suppress(av.FFmpegError):  # a damaged packet: the next may be well
             yield from packet.decode()
 
 

@@ -1,11 +1,13 @@
 import sys
 
+import av
 import numpy as np
 import pytest
 
 from mmadapt.data.media.decode import video, video_decord, video_pyav
 from mmadapt.data.media.decode.container import open_video
-from tests.core.data.media.makers import index_of, write_video
+from mmadapt.data.media.decode.errors import Unreadable
+from tests.core.data.media.makers import index_of, paint, write_video
 
 
 def read(path, **fields):
@@ -110,3 +112,23 @@ def test_frames_shown_twice_are_decoded_and_converted_once(path):
         with open_video(str(path)) as clip:
             shots = list(module.frames_at(clip, [0.51, 0.55, 0.71]))
         assert shots[0][1] is shots[1][1] and shots[0][1] is not shots[2][1]
+
+
+def test_a_title_in_another_encoding_does_no_harm(tmp_path):
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "TITLE"
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 128, 32, "yuv420p"
+        for i in range(4):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(paint(i), format="rgb24")))
+        container.mux(stream.encode())
+    path.write_bytes(path.read_bytes().replace(b"TITLE", b"caf\xe9!"))
+    assert read(path)[1] == [0, 1, 2, 3]
+
+
+def test_a_codec_that_nothing_decodes(tmp_path):
+    path = write_video(tmp_path / "a.avi", codec="mjpeg")
+    path.write_bytes(path.read_bytes().replace(b"MJPG", b"zzzz"))
+    with pytest.raises(Unreadable, match="no decoder"):
+        read(path)
