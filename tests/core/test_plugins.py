@@ -50,6 +50,17 @@ def test_a_broken_plugin_is_recorded_and_the_others_load(plugin_folder, only, te
     assert [found.plugin.package for found in discovery.registrations] == ["b_good"]
 
 
+def test_each_plugin_announces_its_own_names_once(plugin_folder, only):
+    write_plugin(plugin_folder, "pack_a", name="one")
+    write_plugin(plugin_folder, "pack_b", name="two")
+    only("pack_a", "pack_b")
+    found = discover().registrations
+    assert [(item.name, item.plugin.package) for item in found] == [
+        ("one", "pack_a"),
+        ("two", "pack_b"),
+    ]
+
+
 HALF = """
 from mmadapt.hookspecs import hookimpl
 

@@ -58,7 +58,7 @@ def test_a_mistake_in_the_recipe_stops_before_training(run, trained):
     assert "Traceback" not in result.stderr
     assert result.stderr.splitlines() == [
         "override 'fusion.alpa=1': fusion.alpa: unknown option of fusion 'adem' (pack 0.1); "
-        "expected one of alpha, encoders, inner, learning_rate, mode, name, scales, use; "
+        "expected one of alpha, encoders, inner, layers, learning_rate, mode, name, scales, use; "
         "did you mean 'alpha'?",
         "override 'head.prompt=3': head.prompt: wrong type (3); expected text; "
         "write it in quotes: '3'",

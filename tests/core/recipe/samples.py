@@ -40,6 +40,7 @@ class Adem:
         scales: tuple[tuple[int, int], ...] = ()
         alpha: float = 0.1
         mode: Literal["soft", "hard"] = "soft"
+        layers: int | list[int] = 0
         inner: "Adem.Inner | None" = None
 
 

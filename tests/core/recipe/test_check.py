@@ -46,11 +46,21 @@ def test_a_recipe_from_a_dictionary_resolves_too():
     assert [fusion.name for fusion in resolved.fusions] == ["adem", "b"]
 
 
+def test_of_two_types_the_one_that_was_meant_is_spoken_of(write):
+    file = write(RECIPE)
+    assert [line.rpartition("': ")[2] for line in problems(file, ["fusion.layers=[1, x]"])] == [
+        "fusion.layers.1: wrong type ('x'); expected a whole number"
+    ]
+    assert [line.rpartition("': ")[2] for line in problems(file, ["fusion.layers=x"])] == [
+        "fusion.layers: wrong type ('x'); expected a whole number or a list"
+    ]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
         ("alpha:", "alpa:", ":5:47: fusion.alpa: unknown option of fusion 'adem' (pack 0.1); "
-         "expected one of alpha, encoders, inner, learning_rate, mode, name, scales, use; "
+         "expected one of alpha, encoders, inner, layers, learning_rate, mode, name, scales, use; "
          "did you mean 'alpha'?"),
         ("alpha: 1.0", "alpha: one", ":5:54: fusion.alpha: wrong type ('one'); expected a number"),
         ("alpha: 1.0", "alpha: '1'", "fusion.alpha: wrong type ('1'); expected a number"),

@@ -149,14 +149,12 @@ def test_extends_null_removes_and_a_new_use_starts_afresh(write):
 
 
 def test_a_new_use_keeps_the_name_and_the_encoders(write):
-    write(RECIPE.replace("{use: adem,", "{use: adem, name: f, encoders: [video],"), "base.yaml")
+    text = RECIPE.replace("{use: adem,", "{use: adem, name: f, encoders: [video],")
+    write(text.replace("fusion:", "  other: {use: frames}\nfusion:"), "base.yaml")
     recipe = load_recipe(write("extends: base.yaml\nfusion: {use: other}\n", "c.yaml"))
-    assert recipe.fusions[0].model_dump() == {
-        "use": "other",
-        "name": "f",
-        "encoders": ["video"],
-        "learning_rate": None,
-    }
+    [fusion] = recipe.fusions
+    assert (fusion.use, fusion.name, fusion.encoders) == ("other", "f", ["video"])
+    assert fusion.options == {}
 
 
 def test_extends_in_a_circle_and_missing_and_not_text(write):
