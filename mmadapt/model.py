@@ -138,6 +138,9 @@ class MultimodalModel(nn.Module):
         """
         features = self.encode(media or {})
         text = self._text(input_ids, attention_mask, labels, media_positions, features)
+        if text.input_ids.shape[1] > input_ids.shape[1]:
+            # An absent token amid the text would take a place in a sliding window.
+            text = text.padded_right()
         rows, targets = _labelled(text)
         if labels is not None and rows.numel() == 0:
             raise DataError(

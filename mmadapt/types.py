@@ -177,8 +177,13 @@ class TextInputs:
 
     def padded_left(self) -> TextInputs:
         """Returns a copy whose masked columns all stand in front, as generation needs."""
-        order = self.attention_mask.long().argsort(dim=1, stable=True)
+        return self._ordered(self.attention_mask.long().argsort(dim=1, stable=True))
 
+    def padded_right(self) -> TextInputs:
+        """Returns a copy whose masked columns all stand behind, out of every attention window."""
+        return self._ordered((~self.attention_mask).long().argsort(dim=1, stable=True))
+
+    def _ordered(self, order: Tensor) -> TextInputs:
         def moved(value: Tensor) -> Tensor:
             index = order if value.ndim == 2 else order[..., None].expand(-1, -1, value.shape[2])
             return value.gather(1, index)
