@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -99,7 +100,21 @@ def _stacked(name: str, items: Sequence[Item]) -> MediaInputs:
             if masks:
                 _fill(batch["mask"][b, start:stop], _mask_of(medium, batch["mask"]))
             start = stop
+    cast(Any, batch)["keys"] = [_key(row) for row in rows]  # names the content, see FeatureMemory
     return batch
+
+
+@dataclass(frozen=True)
+class MediaKey:
+    """Names what one encoder reads of a sample; equal keys mean equal media."""
+
+    files: tuple[tuple[int, Hashable], ...]
+
+
+def _key(row: Sequence[Medium]) -> MediaKey | None:
+    if any(medium.key is None for medium in row):
+        return None
+    return MediaKey(tuple((medium.file, medium.key) for medium in row))
 
 
 def _common_shape(items: Sequence[Item], name: str) -> tuple[int, ...]:

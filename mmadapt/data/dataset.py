@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -37,12 +37,16 @@ class Failed:
 
 @dataclass(frozen=True)
 class Medium:
-    """One media file as one encoder reads it: `values` (t, ...) and what is not padding."""
+    """One media file as one encoder reads it: `values` (t, ...) and what is not padding.
+
+    `key` names the content, where no random choice went into it.
+    """
 
     encoder: str
     file: int
     values: Tensor
     mask: Tensor | None = None
+    key: Hashable | None = None
 
 
 @dataclass(frozen=True)
@@ -218,14 +222,15 @@ class MediaDataset(Dataset[Item | Failed]):
                 )
             for number, (name, processor) in enumerate(readers):
                 rng = self._rng(epoch, index, 1 + file, number) if self.augment else None
-                values, mask = self._processed(name, processor, part, rng)
+                medium = self._processed(name, processor, part, rng)
                 if self.media == "blank":
-                    values = torch.zeros_like(values)
-                yield Medium(name, file, values, mask)
+                    zeros = torch.zeros_like(medium.values)
+                    medium = replace(medium, values=zeros, key=("blank", zeros.shape))
+                yield replace(medium, file=file)
 
     def _processed(
         self, name: str, processor: Processor, part: MediaPart, rng: np.random.Generator | None
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> Medium:
         key = (name, part.get("path"), part.get("start"), part.get("end"))
         kept = self.cache.get(key)
         if kept is not None:
@@ -233,12 +238,14 @@ class MediaDataset(Dataset[Item | Failed]):
         before = _state(rng)
         result = processor(part, rng)
         values, mask = result if isinstance(result, tuple) else (result, None)
-        if part.get("path") is not None and _state(rng) == before:
-            worker = get_worker_info()
-            copies = 1 if worker is None else worker.num_workers  # each worker keeps its own
-            nbytes = sum(x.numel() * x.element_size() for x in (values, mask) if x is not None)
-            self.cache.put(key, (values, mask), nbytes * copies)
-        return values, mask
+        if part.get("path") is None or _state(rng) != before:
+            return Medium(name, 0, values, mask)
+        medium = Medium(name, 0, values, mask, key)
+        worker = get_worker_info()
+        copies = 1 if worker is None else worker.num_workers  # each worker keeps its own
+        nbytes = sum(x.numel() * x.element_size() for x in (values, mask) if x is not None)
+        self.cache.put(key, medium, nbytes * copies)
+        return medium
 
 
 def _state(rng: np.random.Generator | None) -> object:

@@ -10,13 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from mmadapt.data.cache import GIBIBYTE, MemoryCache
 from mmadapt.errors import AdapterError, RecipeError
+from mmadapt.evaluate.evaluation import Media, evaluate
+from mmadapt.feature_memory import FeatureMemory
 from mmadapt.files import prepare_output, write_json, write_jsonl
 from mmadapt.quiet import quiet_transformers
 from mmadapt.recipe import ResolvedRecipe, load_recipe, resolve
 
 if TYPE_CHECKING:
     from mmadapt.contracts import Metric
+
+BLIND_ROWS: dict[str, Media] = {
+    "metrics": "as_is",
+    "blind": "removed",
+    "blind_swapped": "swapped",
+}
 
 
 def evaluate_adapter(
@@ -44,7 +53,6 @@ def evaluate_adapter(
         RecipeError: the recipe has no such split or no metrics.
     """
     from mmadapt.composition import load
-    from mmadapt.evaluate.evaluation import evaluate
 
     started, overrides = time.perf_counter(), list(overrides)
     folder = None if output_dir is None else prepare_output(Path(output_dir))
@@ -53,28 +61,25 @@ def evaluate_adapter(
         if torch.cuda.is_available() and getattr(model.lm, "hf_device_map", None) is None:
             model = model.to("cuda")
         resolved = resolve(model.recipe, allow_code=allow_code)
-        source_part = resolved.sources[chosen_split(resolved, split)]
-        options = resolved.recipe.evaluate
-        rows = {"metrics": "as_is"} | {
-            key: media
-            for key, media in {"blind": "removed", "blind_swapped": "swapped"}.items()
-            if media in options.blind
-        }
-        source = source_part.cls(source_part.config)
-        results = {
-            key: evaluate(
-                model,
-                source,
-                metric_builders(resolved),
-                batch_size=options.batch_size,
-                generate=options.generate,
-                media=media,  # type: ignore[arg-type]
-                description=f"evaluate ({media})",
-            )
-            for key, media in rows.items()
-        }
+        part = resolved.sources[chosen_split(resolved, split)]
+        source, cache = part.cls(part.config), MemoryCache(GIBIBYTE // 2)
+        with FeatureMemory(model, GIBIBYTE // 2).used():
+            results = {
+                key: evaluate(
+                    model,
+                    source,
+                    metric_builders(resolved),
+                    batch_size=resolved.recipe.evaluate.batch_size,
+                    generate=resolved.recipe.evaluate.generate,
+                    media=media,
+                    cache=cache,
+                    description=f"evaluate ({media})",
+                )
+                for key, media in BLIND_ROWS.items()
+                if media == "as_is" or media in resolved.recipe.evaluate.blind
+            }
     main = results["metrics"]
-    summary: dict[str, Any] = {"name": resolved.recipe.name, "split": source_part.name}
+    summary: dict[str, Any] = {"name": resolved.recipe.name, "split": part.name}
     summary |= {key: result.metrics for key, result in results.items()}
     summary |= {"settings": main.settings, "failed": main.failed}
     summary["seconds"] = time.perf_counter() - started

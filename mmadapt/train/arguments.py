@@ -50,6 +50,7 @@ def training_arguments(
     defaults: dict[str, Any] = {
         "report_to": "none",
         "log_level": "error",
+        "disable_tqdm": False,  # otherwise it follows the log level
         "logging_steps": 1 / LOGS,
         "save_strategy": "steps",
         "save_total_limit": 2,

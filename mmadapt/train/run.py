@@ -68,7 +68,8 @@ def train(
         from mmadapt.train.session import start
 
         session = start(recipe, folder, allow_code, quiet)
-        result, predictions = _scored(session, _trained(session))
+        with session.features.used():
+            result, predictions = _scored(session, _trained(session))
     result["seconds"] = time.perf_counter() - started
     result["seconds_by_phase"] = session.seconds
     if predictions:

@@ -14,15 +14,17 @@ from transformers import set_seed
 
 from mmadapt.composition import compose
 from mmadapt.contracts import Source
-from mmadapt.data.cache import MemoryCache
+from mmadapt.data.cache import GIBIBYTE, MemoryCache
 from mmadapt.data.dataset import MediaDataset
 from mmadapt.data.views import EachReference
 from mmadapt.errors import RecipeError
+from mmadapt.feature_memory import FeatureMemory
 from mmadapt.model import MultimodalModel
 from mmadapt.recipe import Recipe, ResolvedRecipe
 from mmadapt.train.folder import RunFolder
 
 DEFAULT_SEED = 42  # of transformers.TrainingArguments
+KEPT_BYTES = GIBIBYTE // 2  # of processed media, and as much of features
 
 
 @dataclass
@@ -35,6 +37,7 @@ class Session:
         model: what is trained.
         sources: by split.
         cache: processed media, shared by everything that reads them.
+        features: what frozen encoders said, likewise.
         initial: the adapter's weights before training.
         quiet: show no progress bars.
         seconds: by phase.
@@ -45,6 +48,7 @@ class Session:
     model: MultimodalModel
     sources: dict[str, Source]
     cache: MemoryCache
+    features: FeatureMemory
     initial: dict[str, Tensor]
     quiet: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
@@ -122,4 +126,14 @@ def start(resolved: ResolvedRecipe, folder: RunFolder, allow_code: bool, quiet: 
     initial = {name: value.clone() for name, value in model.adapter_state_dict().items()}
     seconds = {"data": read - began, "model": time.perf_counter() - read}
     folder.open()
-    return Session(resolved, folder, model, sources, MemoryCache(), initial, quiet, seconds)
+    return Session(
+        resolved,
+        folder,
+        model,
+        sources,
+        MemoryCache(KEPT_BYTES),
+        FeatureMemory(model, KEPT_BYTES),
+        initial,
+        quiet,
+        seconds,
+    )
