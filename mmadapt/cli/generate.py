@@ -82,7 +82,8 @@ def generate(
     answers = answer_all(model, records, batch_size, generation)
     failed = write_answers(answers, output, as_json, total=len(records))
     if failed:
-        typer.echo(f"{failed} of {len(records)} records have no answer", err=True)
+        if len(records) > 1:
+            typer.echo(f"{failed} of {len(records)} records have no answer", err=True)
         raise typer.Exit(2)
 
 

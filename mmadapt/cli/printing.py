@@ -26,4 +26,5 @@ def print_scores(result: Mapping[str, Any], as_json: bool, num_examples: int = 5
     predictions = result.get("predictions") or []
     if predictions and num_examples:
         typer.echo(example_lines(predictions, num_examples) + "\n")
-    typer.echo(score_table(result))
+    if result.get("metrics"):
+        typer.echo(score_table(result))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +25,7 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train the adapter of a recipe."""
+    from mmadapt.cli.printing import print_scores
     from mmadapt.recipe import load_and_resolve
 
     resolved = load_and_resolve(recipe, overrides or (), allow_code=allow_code)
@@ -33,5 +33,4 @@ def train(
     from mmadapt.train import train as run
 
     result = run(resolved, output_dir, resume=resume, allow_code=allow_code, quiet=as_json)
-    if as_json:  # without, the run has told as it went
-        typer.echo(json.dumps(result, indent=2, default=str))
+    print_scores(result, as_json, resolved.recipe.evaluate.num_examples)

@@ -85,7 +85,7 @@ def from_pydantic(
     return _joined(findings)
 
 
-def expected_words(words: Iterable[str], limit: int = 16) -> str:
+def expected_words(words: Iterable[str], limit: int = 30) -> str:
     """Return `; expected one of a, b`, or nothing where the list is too long to read."""
     names = sorted(words)
     if len(names) > limit:
