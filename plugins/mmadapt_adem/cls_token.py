@@ -86,11 +86,12 @@ def _insert_ids(
     if not ids or not is_any(present):
         return inputs
     shape = (at.shape[0], len(ids))
+    present = present[:, None].expand(shape)
     return inputs.insert(
         name,
-        at[:, None].expand(shape),
+        _columns(inputs, at, present),
         ids=torch.tensor(ids, device=at.device).expand(shape),
-        present=present[:, None].expand(shape),
+        present=present,
     )
 
 
@@ -100,9 +101,15 @@ def _insert_embeds(
     """Inserts the present ones of `embeds` (b, t, d), in order, without gaps between them."""
     count = present.shape[1] if present.is_meta else int(present.sum(dim=1).max())
     order = (~present).long().argsort(dim=1, stable=True)[:, :count]
+    present = present.gather(1, order)
     return inputs.insert(
         name,
-        at[:, None].expand(-1, count),
+        _columns(inputs, at, present),
         embeds=embeds.gather(1, order[..., None].expand(-1, -1, embeds.shape[2])),
-        present=present.gather(1, order),
+        present=present,
     )
+
+
+def _columns(inputs: TextInputs, at: Tensor, present: Tensor) -> Tensor:
+    """`at` for the tokens that are there; the others pad the row's end, outside sliding windows."""
+    return torch.where(present, at[:, None], inputs.input_ids.shape[1])

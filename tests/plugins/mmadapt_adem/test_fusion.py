@@ -50,9 +50,11 @@ def batch(model: MultimodalModel, rows: int = 2) -> dict[str, Any]:
 
 
 def last(model: MultimodalModel, given: dict[str, Any]) -> Tensor:
-    """Logits (b, v) at the last position."""
+    """Logits (b, v) at each row's last real token."""
     with torch.no_grad():
-        return model(**given).logits[:, -1]
+        output = model(**given)
+    columns = torch.arange(output.logits.shape[1]) * output.text.attention_mask
+    return output.logits[torch.arange(len(columns)), columns.argmax(dim=1)]
 
 
 def rows_of(given: dict[str, Any], rows: slice) -> dict[str, Any]:

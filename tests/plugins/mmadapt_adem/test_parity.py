@@ -17,11 +17,8 @@ from tests.plugins.mmadapt_adem.published import batch, build_model, media, para
 
 
 @pytest.fixture(scope="module")
-def trained() -> tuple[MultimodalModel, Tensor]:
-    model = build_model()
-    loss = model(**batch()).loss
-    loss.backward()
-    return model, loss
+def model() -> MultimodalModel:
+    return build_model()
 
 
 def test_the_names_that_number_the_fills() -> None:
@@ -32,8 +29,8 @@ def test_the_names_that_number_the_fills() -> None:
     assert {name: names.index(name) for name in anchors} == anchors
 
 
-def test_default_loss(trained: tuple[MultimodalModel, Tensor]) -> None:
-    assert trained[1].item() == pytest.approx(8.197453, abs=1e-5)
+def test_default_loss(model: MultimodalModel) -> None:
+    assert model(**batch()).loss.item() == pytest.approx(8.197453, abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -51,8 +48,17 @@ def test_loss_of_each_variant(options: dict[str, Any], expected: float) -> None:
     assert loss.item() == pytest.approx(expected, abs=1e-5)
 
 
-def test_gradient_norms(trained: tuple[MultimodalModel, Tensor]) -> None:
-    fusion: Any = trained[0].fusions["adem"]
+def test_gradient_norms() -> None:
+    """Encoder and fusion in float64: these weights cancel in the CLS projector.
+
+    In float32 the order of its sums alone moves the CLS gradients by 1e-4 to 1e-3.
+    """
+    model, given = build_model(), batch()
+    model.encoders.double()
+    model.fusions.double()
+    given["media"]["image"]["values"] = given["media"]["image"]["values"].double()
+    model(**given).loss.backward()
+    fusion: Any = model.fusions["adem"]
     memory, bottlenecks = fusion.memories["image"], fusion.bottlenecks["image"]
     expected = [
         (memory.key_table, 0.735117),
@@ -67,13 +73,12 @@ def test_gradient_norms(trained: tuple[MultimodalModel, Tensor]) -> None:
     for parameter, norm in expected:
         assert parameter.grad.norm().item() == pytest.approx(norm, rel=1e-4)
     assert bottlenecks[2].fc2.weight.grad is None  # the last block is not read
-    trainable = trained[0].trainable_parameters()
+    trainable = model.trainable_parameters()
     assert sum(p.numel() for p in trainable.values()) == 62_112
     assert all(name.startswith("fusions.adem.") for name in trainable)
 
 
-def test_features_and_projection(trained: tuple[MultimodalModel, Tensor]) -> None:
-    model = trained[0]
+def test_features_and_projection(model: MultimodalModel) -> None:
     fusion: Any = model.fusions["adem"]
     pictures = media()
     pictures["image"]["item"] = torch.zeros(2, 1, dtype=torch.long)  # norms are over both
@@ -98,8 +103,8 @@ def _prompts(texts: list[str], positions: list[int]) -> dict[str, Tensor]:
     }
 
 
-def test_greedy_tokens_together_and_alone(trained: tuple[MultimodalModel, Tensor]) -> None:
-    model, pictures = trained[0], media()
+def test_greedy_tokens_together_and_alone(model: MultimodalModel) -> None:
+    pictures = media()
     options = {"max_new_tokens": 5, "eos_token_id": 2}
     together = model.generate_batch(
         **_prompts(["hello wor", "abc"], [1, -1]), media=pictures, **options
