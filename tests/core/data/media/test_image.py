@@ -94,10 +94,10 @@ def test_cmyk(tmp_path, suffix):
 
 @pytest.mark.parametrize("suffix", ["png", "tiff"])
 def test_16_bits_are_scaled(tmp_path, suffix):
-    values = np.array([[0, 257, 25700, 65535]], np.uint16)
+    values = np.array([[0, 200, 257, 25700, 65535]], np.uint16)
     Image.fromarray(values).save(tmp_path / f"a.{suffix}")
     pixels = np.asarray(read_image(tmp_path / f"a.{suffix}"))
-    assert pixels.tolist() == [[[v] * 3 for v in (0, 1, 100, 255)]]
+    assert pixels.tolist() == [[[v] * 3 for v in (0, 1, 1, 100, 255)]]
 
 
 def test_one_bit(tmp_path):

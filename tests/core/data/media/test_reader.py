@@ -288,13 +288,16 @@ def test_a_script_that_reads_ends_quietly(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     script = (
         "from mmadapt.data.media import read_image\n"
-        f"print(read_image({str(tmp_path / 'a.png')!r}).size)\n"
+        "from mmadapt.data.media.reader import shared_reader\n"
+        f"print(read_image({str(tmp_path / 'a.png')!r}).size, shared_reader().pid)\n"
         "import sys; assert 'torch' not in sys.modules\n"
     )
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=60
     )
-    assert (done.stdout, done.stderr, done.returncode) == ("(4, 4)\n", "", 0)
+    assert (done.stderr, done.returncode) == ("", 0)
+    size, pid = done.stdout.rsplit(" ", 1)
+    assert size == "(4, 4)" and not is_running(int(pid))
 
 
 def test_frames_are_the_callers_own(tmp_path):
