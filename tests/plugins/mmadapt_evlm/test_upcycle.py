@@ -1,0 +1,101 @@
+"""Starting experts from a trained dense adapter: exactly, nearly, and through a recipe's option."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from mmadapt_evlm.config import MoeConfig
+from mmadapt_evlm.mlp import Mlp
+from mmadapt_evlm.moe import Moe, route
+from mmadapt_evlm.upcycle import upcycle
+
+from mmadapt.errors import AdapterError
+from tests.plugins.mmadapt_evlm.makers import images, model_of
+
+EXACT = {"start": "exact", "normalize": True, "scale": 4.0}
+IDS, AT = torch.arange(4, 12)[None], torch.tensor([[1]])
+
+
+def relative_error(seed, **options):
+    torch.manual_seed(seed)
+    dense = Mlp(16, 48, "gelu")
+    config = MoeConfig(**options)
+    moe = Moe(config, 16, 48, "gelu")
+    upcycle(moe, dense.up.weight.detach(), dense.down.weight.detach(), config.start)
+    x = torch.randn(2, 200, 16)
+    with torch.no_grad():
+        expected, found = dense(x), moe(x)[0]
+    return float((found - expected).norm() / expected.norm()), moe
+
+
+@pytest.mark.parametrize("world", ["full", "slice", "none"])
+def test_exact_start_is_the_dense_model(world):
+    for seed in range(5):
+        error, moe = relative_error(seed, world=world, **EXACT)
+        assert error < 1e-5
+        experts, _ = route(moe.router(torch.randn(100, 16)), 4, True)
+        replicas = experts // 4
+        assert (replicas == replicas[:, :1]).all()
+        assert len(replicas.unique()) > 1
+
+
+@pytest.mark.parametrize("router_std", [0.02, 1.0])
+def test_a_copy_with_raw_gates_starts_near_the_dense_model(router_std):
+    errors = [relative_error(seed, router_std=router_std)[0] for seed in range(5)]
+    assert 0.0 < sum(errors) / 5 < 0.15
+
+
+def test_normalised_gates_start_further_away():
+    raw = sum(relative_error(seed, router_std=1.0)[0] for seed in range(5))
+    assert sum(relative_error(seed, normalize=True)[0] for seed in range(5)) > raw
+
+
+def test_replicas_are_equal_and_slices_sum_to_the_dense_part():
+    torch.manual_seed(0)
+    dense, moe = Mlp(16, 48, "gelu"), Moe(MoeConfig(), 16, 48, "gelu")
+    upcycle(moe, dense.up.weight.detach(), dense.down.weight.detach(), "copy")
+    x = torch.randn(10, 16)
+    for replica in range(4):
+        picks = (torch.arange(4) + 4 * replica).expand(10, -1)
+        whole = moe.experts(x, picks, torch.ones(10, 4))
+        torch.testing.assert_close(whole, dense(x), atol=1e-6, rtol=0)
+
+
+def logits(model):
+    with torch.no_grad():
+        return model.eval()(IDS, media={"image": images(1)}, media_positions=AT).logits
+
+
+@pytest.fixture
+def dense(tmp_path):
+    model = model_of()
+    model.save_pretrained(tmp_path / "run" / "adapter")
+    return model, tmp_path / "run"
+
+
+def test_a_model_starts_from_an_adapter_or_run_folder(dense):
+    model, run = dense
+    for folder in (run, run / "adapter"):
+        started = model_of(moe={**EXACT, "upcycle_from": str(folder)}, seed=9, noise=0.0)
+        torch.testing.assert_close(logits(started), logits(model), atol=1e-5, rtol=0)
+    near = model_of(moe={"upcycle_from": str(run)}, seed=9, noise=0.0)
+    assert 0 < (logits(near) - logits(model)).abs().max() < logits(model).abs().max()
+
+
+def test_a_saved_model_with_experts_needs_the_dense_one_no_more(dense, tmp_path):
+    _, run = dense
+    first = model_of(moe={"upcycle_from": str(run)})
+    tensors = first.adapter_state_dict()
+    later = model_of(moe={"upcycle_from": str(tmp_path / "gone")}, seed=9)
+    with pytest.raises(AdapterError, match="gone is no adapter folder; train the dense adapter"):
+        logits(later)
+    later.load_adapter_state_dict(tensors)
+    assert torch.equal(logits(later), logits(first))
+
+
+def test_an_adapter_that_does_not_fit_is_refused(dense):
+    _, run = dense
+    with pytest.raises(AdapterError, match="has no fusion 'other', only evlm"):
+        model_of(moe={"upcycle_from": str(run)}, name="other")
+    with pytest.raises(AdapterError, match=r"blocks\.0\.mlp\.up\.weight is \(16, 32\)"):
+        model_of(moe={"upcycle_from": str(run)}, mlp_ratio=1.0)

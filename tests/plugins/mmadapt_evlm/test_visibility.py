@@ -1,0 +1,97 @@
+"""Who sees which item: codes and tables by hand, then through a whole LM."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from mmadapt_evlm.visibility import visibility, visible_keys
+
+from tests.plugins.mmadapt_evlm.makers import images, model_of
+from tests.tiny import TinyEncoder
+
+# text, 2 tokens of item 0, 2 of item 1 (the same file), text, 2 of item 2, text
+SPAN = torch.tensor([[0, 1, 2, 3, 4, 0, 5, 6, 0, 0]])
+FILE = torch.tensor([[0, 0, 1]])
+ORDER = torch.tensor([[0, 1, 2]])
+
+
+def rows(visible):
+    codes, table = visibility(SPAN, FILE, ORDER, 2, visible)
+    beyond = torch.full((1, 1), table.shape[1] - 1)
+    codes = torch.cat([codes, beyond], dim=1)
+    seen = visible_keys(codes, table, torch.arange(3), torch.ones(1, 3, dtype=torch.bool))[0]
+    return [tuple(row.nonzero().squeeze(1).tolist()) for row in seen]
+
+
+@pytest.mark.parametrize(
+    ("visible", "after_video", "after_image"),
+    [
+        ("video_all", (0, 1), (2,)),
+        ("immediate", (1,), (2,)),
+        ("all_previous", (0, 1), (0, 1, 2)),
+    ],
+)
+def test_tokens_see_their_own_item_and_text_what_is_asked_for(visible, after_video, after_image):
+    own = [(0,), (0,), (1,), (1,)]
+    expected = [(), *own, after_video, (2,), (2,), *[after_image] * 3]
+    assert rows(visible) == expected
+
+
+def test_padded_keys_are_never_seen():
+    codes, table = visibility(SPAN, FILE, ORDER, 2, "all_previous")
+    real = torch.tensor([[True, False, True]])
+    seen = visible_keys(codes, table, torch.arange(3), real)
+    assert not seen[0, :, 1].any() and seen[0, :, 0].any()
+
+
+def moved(visible, change, files, positions, length=12, **options):
+    """Positions whose first gated layer changes what it returns when item `change` does."""
+    model = model_of(visible=visible, every=4, **options).eval()
+    media = images(3, files=[files])
+    outputs = []
+    block = model.fusions["evlm"].blocks["3"]
+    handle = block.register_forward_hook(lambda _, args, result: outputs.append(result[0][0]))
+    ids, at = torch.arange(4, 4 + length)[None], torch.tensor([positions])
+    with torch.no_grad():
+        output = model(ids, media={"image": media}, media_positions=at)
+        media["values"] = media["values"].clone()
+        media["values"][0, change] += 1.0
+        model(ids, media={"image": media}, media_positions=at)
+    handle.remove()
+    difference = (outputs[0] - outputs[1]).abs().amax(dim=1)
+    span = output.text.spans["evlm"][0]
+    return difference > 0, span
+
+
+@pytest.mark.parametrize(
+    ("visible", "expected"), [("video_all", range(5, 10)), ("all_previous", None)]
+)
+def test_another_second_image_moves_only_the_rows_that_may_see_it(visible, expected):
+    # Every layer before the last is untouched (every=4), so the first gated layer tells all.
+    rows_moved, span = moved(visible, 1, [0, 1, 2], [1, 3, 6])
+    # 0 text | 1 2 image 0 | 3 4 text | 5 6 image 1 | 7 8 9 text | 10 11 image 2 | 12-17 text
+    assert span.nonzero().squeeze(1).tolist() == [1, 2, 5, 6, 10, 11]
+    wanted = list(expected) if expected is not None else [5, 6, 7, 8, 9, *range(12, 18)]
+    assert rows_moved.nonzero().squeeze(1).tolist() == wanted
+
+
+def test_frames_of_a_video_are_all_seen_by_the_text_behind_it():
+    # 0 text | 1 2 frame 0 | 3 4 frame 1 | 5 6 7 text | 8 9 image | 10- text
+    for frame, own in ((0, [1, 2]), (1, [3, 4])):
+        rows_moved, _ = moved("video_all", frame, [0, 0, 1], [1, 4], length=8)
+        assert rows_moved.nonzero().squeeze(1).tolist() == [*own, 5, 6, 7]
+    rows_moved, _ = moved("immediate", 0, [0, 0, 1], [1, 4], length=8)
+    assert rows_moved.nonzero().squeeze(1).tolist() == [1, 2]
+
+
+def test_files_of_two_encoders_at_one_column_stand_in_the_order_of_the_files():
+    encoders = {"image": TinyEncoder(), "video": TinyEncoder(width=16, items=2)}
+    model = model_of(encoders=encoders, share_tokens=False).eval()
+    media = {"image": images(1, files=[[1]]), "video": images(2, files=[[0, 0]], width=16)}
+    with torch.no_grad():
+        model.fusions["evlm"].tokens["image"].fill_(1.0)
+        model.fusions["evlm"].tokens["video"].fill_(2.0)
+        text = model(
+            torch.arange(4, 9)[None], media=media, media_positions=torch.ones(1, 2).long()
+        ).text
+    assert text.embeds[0, :, 0].tolist() == [0, 2, 2, 2, 2, 1, 1, 0, 0, 0, 0]
