@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mmadapt.contracts.head import MEDIA_MARKER, EncodedText
 from mmadapt.errors import DataError
 from mmadapt.types import IGNORE_INDEX
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+MEDIA_MARKER = "<media>"
+
+
+@dataclass(frozen=True)
+class EncodedText:
+    """One tokenised sample: ids, labels (-100: not predicted), media insertion columns."""
+
+    input_ids: list[int]
+    labels: list[int]
+    media_positions: list[int]
 
 
 def encode_text(

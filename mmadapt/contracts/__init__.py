@@ -2,9 +2,10 @@
 
 from mmadapt.contracts.encoder import Encoder, Processor
 from mmadapt.contracts.fusion import EncoderInfo, Fusion, FusionContext, Rewrite, encoder_info
-from mmadapt.contracts.head import EncodedText, Head
+from mmadapt.contracts.head import Head
 from mmadapt.contracts.metric import Metric, MetricResult
 from mmadapt.contracts.source import Source
+from mmadapt.text import EncodedText
 
 __all__ = [
     "EncodedText",

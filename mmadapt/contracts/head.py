@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import BaseModel
 
+from mmadapt.text import EncodedText, encode_text
 from mmadapt.types import Sample
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-MEDIA_MARKER = "<media>"
-
-
-@dataclass(frozen=True)
-class EncodedText:
-    """One tokenised sample: ids, labels (-100: not predicted), media insertion columns."""
-
-    input_ids: list[int]
-    labels: list[int]
-    media_positions: list[int]
 
 
 class Head:
@@ -65,8 +54,6 @@ class Head:
         Raises:
             DataError: the sample has no target although one is wanted.
         """
-        from mmadapt.text import encode_text
-
         target = self.target(sample, rng) if with_target else None
         num_media = len(sample.get("media") or ())
         return encode_text(
