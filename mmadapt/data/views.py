@@ -61,8 +61,8 @@ class SwappedMedia(Source):
     """Every sample with the media of another one that says something else.
 
     The partner is drawn with a seed among the samples whose media have the same kinds and which
-    share no reference; as far as possible every sample's media are used once. `unswapped` counts
-    the samples that have no such partner and keep their own.
+    share no reference; media are used a second time only where nothing unused fits. `unswapped`
+    counts the samples that have no such partner and keep their own.
 
     Args:
         source: the samples.

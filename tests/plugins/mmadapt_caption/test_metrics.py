@@ -1,0 +1,94 @@
+import math
+
+import pytest
+
+from mmadapt.errors import DataError
+from mmadapt_caption.metrics import Bleu, Cider, ExactMatch, NoOptions, RougeL
+
+PAIRS = [
+    ("a red ball rolls left", ["a red ball rolls left", "the red ball moves left"]),
+    ("a dog", ["a cat sleeps on a mat"]),
+    ("Two birds fly over the sea.", ["two birds fly over a lake", "birds over the sea"]),
+]
+
+
+def scored(cls, pairs=PAIRS):
+    metric = cls(NoOptions())
+    for number, (answer, references) in enumerate(pairs):
+        metric.update({"id": str(number), "references": references}, answer)
+    return metric.compute()
+
+
+def test_bleu_of_a_hand_computed_corpus():
+    # answers 5 + 2 words; clipped matches: unigrams 5 + 1 of 7, bigrams 4 + 0 of 5; closest
+    # reference lengths 5 + 6, so the brevity penalty is exp(1 - 11 / 7)
+    result = scored(Bleu, PAIRS[:2])
+    penalty = math.exp(1 - 11 / 7)
+    assert result.values["bleu_1"] == pytest.approx(6 / 7 * penalty, rel=1e-6)
+    assert result.values["bleu_2"] == pytest.approx(math.sqrt(6 / 7 * 4 / 5) * penalty, rel=1e-6)
+    assert list(result.values) == ["bleu_1", "bleu_2", "bleu_3", "bleu_4"]
+
+
+def test_rouge_l_of_a_hand_computed_pair():
+    # "a dog" and "a cat sleeps on a mat": LCS 1, precision 1/2, recall 1/6, beta 1.2
+    result = scored(RougeL, [PAIRS[1]])
+    assert result.values["rouge_l"] == pytest.approx(2.44 / 2 / 6 / (1 / 6 + 1.44 / 2))
+
+
+def test_cider_follows_its_definition():
+    """tf-idf cosine for n = 1 to 4, clipped, with a Gaussian length penalty, by hand for n-grams."""
+    pairs = [("a red ball rolls", ["a red ball rolls fast"]), ("x y z w", ["a dog runs home now"])]
+    result = scored(Cider, pairs)
+    # idf is log(2 / df): 0 for "a", in both references, and log 2 for every other n-gram of the
+    # reference, and for those of the answer. The cosine therefore only counts n-grams.
+    shared = [3, 3, 2, 1]  # red ball rolls; three bigrams; two trigrams; one 4-gram
+    answer = [3, 3, 2, 1]
+    reference = [4, 4, 3, 2]
+    cosines = [s / math.sqrt(a * r) for s, a, r in zip(shared, answer, reference, strict=True)]
+    # the scorer takes the number of bigrams for the length: 3 and 4
+    expected = 10 * sum(cosines) / 4 * math.exp(-1 / (2 * 36))
+    assert result.per_sample == pytest.approx([expected, 0.0])
+    assert result.values["cider"] == pytest.approx(expected / 2)
+
+
+def test_a_perfect_answer_scores_ten():
+    pairs = [(text, [text]) for text in ("a red ball rolls left", "two birds fly over water")]
+    assert scored(Cider, pairs).values["cider"] == pytest.approx(10.0)
+
+
+@pytest.mark.parametrize("pairs", [PAIRS[:1], [PAIRS[0], PAIRS[0]]])
+def test_cider_without_different_references_is_zero_and_says_why(pairs):
+    result = scored(Cider, pairs)
+    assert result.values["cider"] == 0.0
+    assert "different references" in result.settings["note"]
+    assert "note" not in scored(Cider).settings
+
+
+def test_exact_match_forgives_case_and_punctuation_only():
+    pairs = [("A red Ball.", ["x", "a red ball"]), ("a red", ["a red ball"])]
+    result = scored(ExactMatch, pairs)
+    assert (result.values, result.per_sample) == ({"exact_match": 0.5}, [1.0, 0.0])
+
+
+@pytest.mark.parametrize("cls", [Cider, Bleu, RougeL, ExactMatch])
+def test_every_metric_scores_each_sample_silently_and_says_how(cls, capsys):
+    result = scored(cls, [*PAIRS, ("", ["something else"])])
+    assert len(result.per_sample) == 4 and result.per_sample[3] == pytest.approx(0.0, abs=1e-6)
+    assert capsys.readouterr().out == ""
+    assert {"tokenizer", "pycocoevalcap"} <= set(result.settings)
+
+
+@pytest.mark.parametrize("cls", [Cider, Bleu, RougeL, ExactMatch])
+def test_nothing_to_score_is_an_error(cls):
+    with pytest.raises(DataError, match="no answer"):
+        cls(NoOptions()).compute()
+    with pytest.raises(DataError, match="a7: has no reference"):
+        cls(NoOptions()).update({"id": "a7"}, "text")
+    with pytest.raises(DataError, match="single word"):
+        cls(NoOptions()).update({"id": "a7", "references": ["?!", "..."][1:]}, "text")
+
+
+def test_the_target_is_the_reference_where_there_is_no_other():
+    metric = ExactMatch(NoOptions())
+    metric.update({"id": "1", "target": "a cat"}, "a cat")
+    assert metric.compute().values["exact_match"] == 1.0

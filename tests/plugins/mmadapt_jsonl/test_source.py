@@ -1,0 +1,140 @@
+import json
+
+import pytest
+
+from mmadapt.errors import DataError
+from mmadapt_jsonl.source import JsonlConfig, JsonlSource
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A data folder with three media files, and a secret outside of it."""
+    root = tmp_path / "data"
+    (root / "clips").mkdir(parents=True)
+    for name in ("clips/1.mp4", "2.png", "3.wav"):
+        (root / name).write_bytes(b"x")
+    (tmp_path / "secret.png").write_bytes(b"x")
+    return root
+
+
+def source(folder, *records, **options):
+    lines = [record if isinstance(record, str) else json.dumps(record) for record in records]
+    (folder / "data.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return JsonlSource(JsonlConfig(path=str(folder / "data.jsonl"), **options))
+
+
+def test_records_become_samples(folder):
+    read = source(
+        folder,
+        {"video": "clips/1.mp4", "caption": "a ball", "start": 1, "end": 2.5, "licence": "CC0"},
+        "",
+        {"id": "b", "image": "2.png", "audio": "3.wav", "captions": ["x", "y"], "prompt": "say:"},
+    )
+    first, second = read
+    assert first["id"] == "1" and second["id"] == "b"
+    assert first["media"] == [
+        {"type": "video", "path": str(folder / "clips/1.mp4"), "start": 1.0, "end": 2.5}
+    ]
+    assert (first["target"], first["references"]) == ("a ball", ["a ball"])
+    assert first["meta"] == {"licence": "CC0"} and "prompt" not in first
+    assert [part["type"] for part in second["media"]] == ["image", "audio"]
+    assert (second["target"], second["references"]) == (None, ["x", "y"])
+    assert second["prompt"] == "say:"
+
+
+def test_several_files_of_one_kind_keep_their_order(folder):
+    (sample,) = source(folder, {"image": ["2.png", "2.png"], "caption": "two"})
+    assert len(sample["media"]) == 2
+
+
+def test_expand_decides_how_captions_become_samples(folder):
+    record = {"id": "a", "image": "2.png", "captions": ["x", "y"]}
+    expanded = list(source(folder, record, expand=True))
+    assert [(s["id"], s["target"], s["references"]) for s in expanded] == [
+        ("a#0", "x", ["x"]),
+        ("a#1", "y", ["y"]),
+    ]
+    (whole,) = source(folder, record, expand=False)
+    assert (whole["target"], whole["references"]) == ("x", ["x", "y"])
+
+
+def test_split_selects_records(folder):
+    records = [{"image": "2.png", "caption": "x", "split": name} for name in ("train", "test")]
+    (sample,) = source(folder, *records, split="test")
+    assert sample["id"] == "2"
+    with pytest.raises(DataError, match="no record of split 'dev'"):
+        source(folder, *records, split="dev")
+
+
+GOOD = {"image": "2.png", "caption": "x"}
+MISTAKES = {
+    "not json": ("{oops", "is not JSON"),
+    "not a record": ("[1]", "is not a record"),
+    "too deep": ("[" * 100_000, "is not JSON"),
+    "no caption": ({"image": "2.png"}, "lacks 'caption' or 'captions'; it has image"),
+    "two captions": ({**GOOD, "captions": ["y"]}, "both 'caption' and 'captions'"),
+    "caption type": ({**GOOD, "caption": 3}, "'caption' must be text, not a number"),
+    "captions type": ({"image": "2.png", "captions": "x"}, "'captions' must be a list, not text"),
+    "empty captions": ({"image": "2.png", "captions": []}, "empty caption"),
+    "blank caption": ({"image": "2.png", "caption": " "}, "empty caption"),
+    "no media": ({"caption": "x"}, "names no media"),
+    "media type": ({"image": None, "caption": "x"}, "'image' must be text, not null"),
+    "no files": ({"image": [], "caption": "x"}, "'image' is an empty list"),
+    "empty path": ({"image": "", "caption": "x"}, "'image' is not a path"),
+    "null byte": ({"image": "a\0b", "caption": "x"}, "'image' is not a path"),
+    "missing file": ({"image": "no.png", "caption": "x"}, "does not exist: .*no.png"),
+    "folder": ({"image": "clips", "caption": "x"}, "does not exist"),
+    "id type": ({**GOOD, "id": True}, "'id' must be text or a whole number"),
+    "prompt type": ({**GOOD, "prompt": 1}, "'prompt' must be text"),
+    "negative start": ({"audio": "3.wav", "caption": "x", "start": -1}, "'start' must be a number"),
+    "endless": ('{"audio": "3.wav", "caption": "x", "end": Infinity}', "'end' must be a number"),
+    "backwards": (
+        {"video": "clips/1.mp4", "caption": "x", "start": 2, "end": 1},
+        "'end' that is not after",
+    ),
+    "parent": ({"image": "../secret.png", "caption": "x"}, "leads outside"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_told_with_file_line_and_reason(folder, name):
+    record, reason = MISTAKES[name]
+    with pytest.raises(DataError, match=reason) as caught:
+        source(folder, GOOD, record)
+    assert str(caught.value).startswith(f"{folder / 'data.jsonl'}:2: ")
+
+
+def test_ids_must_differ_and_name_both_lines(folder):
+    with pytest.raises(DataError, match=r":3: has the id 'a' of line 1"):
+        source(folder, {**GOOD, "id": "a"}, GOOD, {**GOOD, "id": "a"})
+
+
+def test_absolute_paths_and_links_may_not_leave_the_root(folder):
+    outside = folder.parent / "secret.png"
+    (folder / "link.png").symlink_to(outside)
+    for path in (str(outside), "link.png"):
+        record = {"image": path, "caption": "x"}
+        with pytest.raises(DataError, match="leads outside"):
+            source(folder, record)
+        assert len(source(folder, record, allow_outside=True)) == 1
+    assert len(source(folder, {"image": str(folder / "2.png"), "caption": "x"})) == 1
+
+
+def test_root_is_where_media_paths_begin(folder):
+    record = {"video": "1.mp4", "caption": "x"}
+    (sample,) = source(folder, record, root=str(folder / "clips"))
+    assert sample["media"][0]["path"] == str(folder / "clips/1.mp4")
+    with pytest.raises(DataError, match="`root` must name"):
+        source(folder, record, root=str(folder / "none"))
+
+
+def test_files_that_are_no_data_are_refused(folder):
+    with pytest.raises(DataError, match="has no records"):
+        source(folder, "")
+    with pytest.raises(DataError, match="does not exist"):
+        JsonlSource(JsonlConfig(path=str(folder / "none.jsonl")))
+    with pytest.raises(DataError, match="is a folder"):
+        JsonlSource(JsonlConfig(path=str(folder)))
+    (folder / "latin.jsonl").write_bytes(b'{"caption": "\xe9"}')
+    with pytest.raises(DataError, match="UTF-8"):
+        JsonlSource(JsonlConfig(path=str(folder / "latin.jsonl")))
