@@ -59,9 +59,9 @@ def _check_layers(where: str, config: EvlmConfig, context: FusionContext) -> Non
 
 def departures(config: EvlmConfig, context: FusionContext) -> list[str]:
     """One sentence for each way in which `config` here is not the published or default method."""
-    sentences = _options("", config, EvlmConfig())
+    sentences = _options("", config, EvlmConfig.model_validate({}))
     if config.moe is not None:
-        sentences += _options("moe.", config.moe, MoeConfig())
+        sentences += _options("moe.", config.moe, MoeConfig.model_validate({}))
     inner = attention_width(config, context.hidden_size)
     exact = config.attention_ratio * context.hidden_size
     if inner != exact:

@@ -48,7 +48,9 @@ class MoeConfig(BaseModel):
         "so that it can start as its copy, or that of one slice",
     )
     router_std: PositiveFloat = Field(
-        0.02, description=SILENT + "normal start of the router; zeros would tie all experts"
+        0.1,
+        description=SILENT + "standard deviation of the router's logits at the start; zero would "
+        "tie all experts, and sharp gates lead an upcycled start away from the dense model",
     )
     balance: Literal["per_layer", "hf_pooled", "none"] = Field(
         "per_layer",

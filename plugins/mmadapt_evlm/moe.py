@@ -70,7 +70,7 @@ class Moe(nn.Module):
         self.config = config
         part = inner // config.num_slices
         self.router = nn.Linear(width, config.num_experts, bias=False)
-        nn.init.normal_(self.router.weight, std=config.router_std)
+        nn.init.normal_(self.router.weight, std=config.router_std * width**-0.5)
         self.experts = Experts(config.num_experts, width, part, activation)
         world = {"full": inner, "slice": part, "none": 0}[config.world]
         self.world = Mlp(width, world, activation) if world else None

@@ -24,7 +24,7 @@ WIDTH, INNER = 16, 48
 
 def make(seed=0, **options):
     torch.manual_seed(seed)
-    return Moe(MoeConfig(router_std=1.0, **options), WIDTH, INNER, "gelu")
+    return Moe(MoeConfig(router_std=4.0, **options), WIDTH, INNER, "gelu")
 
 
 def close(a, b, tolerance=1e-6):
