@@ -1,0 +1,4 @@
+"""Contract suites and tiny models for the tests of plugins."""
+
+from mmadapt.testing.fusion import FusionContract
+

@@ -1,0 +1,13 @@
+"""A fusion at every site of every LM family keeps the contract."""
+
+from tests.toy import EverySite, EverySiteConfig
+
+from mmadapt.testing import FusionContract
+from mmadapt.testing.tiny import LM_CONFIGS
+
+
+class TestEverySite(FusionContract):
+    families = tuple(LM_CONFIGS)
+
+    def make(self, context):
+        return EverySite(EverySiteConfig(), context)
