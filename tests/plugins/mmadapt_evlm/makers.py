@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from mmadapt_evlm.config import EvlmConfig
-from mmadapt_evlm.fusion import EvlmFusion
 
 from mmadapt.contracts import Head
 from mmadapt.model import MultimodalModel
+from mmadapt_evlm.config import EvlmConfig
+from mmadapt_evlm.fusion import EvlmFusion
 from tests.tiny import TinyEncoder, context, tiny_lm
 
 SMALL = {"num_levels": 2, "head_dim": 8, "num_tokens": 2, "attention_ratio": 0.5}

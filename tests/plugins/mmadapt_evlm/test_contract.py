@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from mmadapt_evlm.config import EvlmConfig
-from mmadapt_evlm.fusion import EvlmFusion
-
 from mmadapt.contracts import Encoder, FusionContext
 from mmadapt.testing import FusionContract
+from mmadapt_evlm.config import EvlmConfig
+from mmadapt_evlm.fusion import EvlmFusion
 from tests.tiny import TinyEncoder
 
 

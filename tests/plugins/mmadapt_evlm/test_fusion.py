@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from mmadapt_evlm.config import EvlmConfig
-from mmadapt_evlm.fusion import EvlmFusion
-from mmadapt_evlm.layout import encoder_blocks, layer_levels
 from pydantic import ValidationError
 
 from mmadapt.contracts import EncoderInfo, FusionContext
 from mmadapt.errors import RecipeError
 from mmadapt.types import Features
+from mmadapt_evlm.config import EvlmConfig
+from mmadapt_evlm.fusion import EvlmFusion
+from mmadapt_evlm.layout import encoder_blocks, layer_levels
 from tests.plugins.mmadapt_evlm.makers import SMALL, images, model_of
 
 IDS = torch.arange(4, 12).repeat(2, 1)

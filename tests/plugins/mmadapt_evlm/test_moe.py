@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from mmadapt_evlm.config import MoeConfig
-from mmadapt_evlm.losses import balance_loss, z_loss
-from mmadapt_evlm.moe import Moe, route
 from torch.nn.functional import pad
 from transformers import MixtralConfig, NemotronHConfig, Qwen2MoeConfig
 from transformers.models.mixtral.modeling_mixtral import (
@@ -18,6 +15,10 @@ from transformers.models.qwen2_moe.modeling_qwen2_moe import Qwen2MoeTopKRouter
 from transformers.models.switch_transformers.modeling_switch_transformers import (
     router_z_loss_func,
 )
+
+from mmadapt_evlm.config import MoeConfig
+from mmadapt_evlm.losses import balance_loss, z_loss
+from mmadapt_evlm.moe import Moe, route
 
 WIDTH, INNER = 16, 48
 

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+
 from mmadapt_evlm.block import GatedBlock
 from mmadapt_evlm.config import EvlmConfig
 

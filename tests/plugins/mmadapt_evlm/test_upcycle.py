@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+
+from mmadapt.errors import AdapterError
 from mmadapt_evlm.config import MoeConfig
 from mmadapt_evlm.mlp import Mlp
 from mmadapt_evlm.moe import Moe, route
 from mmadapt_evlm.upcycle import upcycle
-
-from mmadapt.errors import AdapterError
 from tests.plugins.mmadapt_evlm.makers import images, model_of
 
 EXACT = {"start": "exact", "normalize": True, "scale": 4.0}

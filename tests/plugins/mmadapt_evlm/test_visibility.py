@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from mmadapt_evlm.visibility import visibility, visible_keys
 
+from mmadapt_evlm.visibility import visibility, visible_keys
 from tests.plugins.mmadapt_evlm.makers import images, model_of
 from tests.tiny import TinyEncoder
 
