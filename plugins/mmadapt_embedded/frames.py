@@ -69,7 +69,7 @@ def _like_video(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     coarse = chroma.reshape(n, h // 2, 2, w // 2, 2, 3).mean((2, 4))
     chroma = coarse.repeat(2, axis=1).repeat(2, axis=2)
     noise = 2.0 * rng.standard_normal(luma.shape, dtype=np.float32)
-    return luma[..., None] + chroma + noise[..., None]
+    return np.clip(luma[..., None] + chroma + noise[..., None], 0, 255)
 
 
 def frame_batch(rng: np.random.Generator, count: int) -> Frames:

@@ -21,6 +21,7 @@ from transformers import (
 from mmadapt_embedded.export import save_half, save_record
 
 STEPS, BATCH, LEARNING_RATE = 1000, 64, 1.5e-3
+MEASURED = 512
 MEL_BINS, FRAMES = 64, 128
 _SIZES = [len(values) for values in FIELDS["audio"].values()]
 
@@ -93,7 +94,7 @@ def _loss(read: Tensor, labels: Tensor) -> Tensor:
 @torch.no_grad()
 def _measure(model: ASTModel, heads: _Heads, sounds: _Sounds) -> dict[str, float]:
     """Measure the read-out on fresh sounds of training combinations."""
-    values, labels = sounds.batch(512)
+    values, labels = sounds.batch(MEASURED)
     parts = heads(model.eval(), values, labels)[1].split(_SIZES, dim=-1)
     return {
         f"{name}_accuracy": round((part.argmax(-1) == label).float().mean().item(), 3)

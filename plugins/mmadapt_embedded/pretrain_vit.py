@@ -22,6 +22,7 @@ from mmadapt_embedded.export import save_half, save_record
 from mmadapt_embedded.frames import PATCH, Frames, frame_batch
 
 STEPS, BATCH, LEARNING_RATE = 1500, 128, 1.5e-3
+MEASURED = 512
 _PARTS = (len(COLOURS), len(SHAPES), 3)
 
 
@@ -71,7 +72,7 @@ def build_vit() -> ViTModel:
 @torch.no_grad()
 def _measure(model: ViTModel, heads: _Heads, rng: np.random.Generator) -> dict[str, float]:
     """Measure the read-out on fresh frames of training combinations."""
-    batch = frame_batch(rng, 512)
+    batch = frame_batch(rng, MEASURED)
     colour, shape, place = heads(model.eval(), batch)[1].split(_PARTS, dim=-1)
     return {
         "colour_accuracy": round((colour.argmax(-1) == batch.colour).float().mean().item(), 3),

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
+from mmadapt.errors import DataError
 from mmadapt_shapes.render import SUFFIXES, render, whole_file
 from mmadapt_shapes.world import SPLITS, Medium, Split, caption, combinations
 
@@ -56,11 +57,19 @@ class Shelf:
         return self.folder / f"{index:05d}{SUFFIXES[self.medium]}"
 
     def render_missing(self) -> None:
-        """Render every file that is not there yet, then write the manifest."""
-        missing = [i for i in range(self.count) if not self.path(i).exists()]
-        if missing:
-            self._render(missing)
-        self._write_manifest()
+        """Render every file that is not there yet, then write the manifest.
+
+        Raises:
+            DataError: the folder cannot be written.
+        """
+        try:
+            missing = [i for i in range(self.count) if not self.path(i).exists()]
+            if missing:
+                self._render(missing)
+            self._write_manifest()
+        except OSError as error:
+            reason = f"cannot write here ({error.strerror or error}): set MMADAPT_CACHE to a folder"
+            raise DataError(self.folder, None, f"{reason} that can be written") from error
 
     def _render(self, indices: Sequence[int]) -> None:
         def one(index: int) -> None:

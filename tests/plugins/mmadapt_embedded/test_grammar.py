@@ -1,0 +1,46 @@
+"""The pretraining texts: complete words, no hint of which combinations are held out."""
+
+from collections import Counter
+
+import numpy as np
+from mmadapt_embedded.grammar import sample_text, vocabulary
+from mmadapt_embedded.tokenizer import build_tokenizer
+from mmadapt_shapes.world import MOTIONS, all_combinations, caption, split_of
+
+TEXTS = [sample_text(rng) for rng in [np.random.default_rng(0)] for _ in range(20_000)]
+
+
+def test_every_text_is_made_of_known_words():
+    tokenizer = build_tokenizer()
+    ids = {i for row in tokenizer(TEXTS[:3000])["input_ids"] for i in row}
+    assert tokenizer.unk_token_id not in ids
+    assert len(vocabulary()) + 4 == len(tokenizer) < 150
+
+
+def test_held_out_clips_are_worded_as_often_as_the_others():
+    captions = {caption("video", c): c for c in all_combinations("video")}
+    counts = Counter(
+        text
+        for text in (t.removeprefix("a video of ").split(" with ")[0] for t in TEXTS)
+        if text in captions
+    )
+    per_split = Counter()
+    for text, count in counts.items():
+        per_split[split_of("video", captions[text])] += count
+    total = per_split.total()
+    assert total > 3000
+    assert abs(per_split["test"] / total - 35 / 245) < 0.025
+    assert abs(per_split["validation"] / total - 35 / 245) < 0.025
+
+
+def test_answers_follow_from_the_sentence_before():
+    pairs = [t.split(". question: ") for t in TEXTS if ". question: " in t]
+    assert len(pairs) > 2000
+    for sentence, asked in pairs:
+        question, answer = asked.split(" answer: ")
+        assert answer in sentence, (sentence, question, answer)
+
+
+def test_all_motions_are_worded():
+    joined = " ".join(TEXTS)
+    assert all(motion in joined for motion in MOTIONS)
