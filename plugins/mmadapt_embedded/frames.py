@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from mmadapt_shapes.draw import SIZE, background, draw
 from mmadapt_shapes.scenes import Scene, image_scene, picture_of, video_scene
 from mmadapt_shapes.world import COLOURS, SHAPES, combinations, split_of
-from torch import Tensor
 
 PATCH = 8
 _VIDEO_SHARE = 0.7

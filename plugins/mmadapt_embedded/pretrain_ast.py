@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmadapt_shapes.tones import SAMPLE_RATE, waveform
-from mmadapt_shapes.world import FIELDS, combinations
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
@@ -19,8 +17,10 @@ from transformers import (
 )
 
 from mmadapt_embedded.export import save_half, save_record
+from mmadapt_shapes.tones import SAMPLE_RATE, waveform
+from mmadapt_shapes.world import FIELDS, combinations
 
-STEPS, BATCH, LEARNING_RATE = 1000, 64, 1.5e-3
+STEPS, BATCH, LEARNING_RATE = 700, 64, 1.5e-3
 MEASURED = 512
 MEL_BINS, FRAMES = 64, 128
 _SIZES = [len(values) for values in FIELDS["audio"].values()]

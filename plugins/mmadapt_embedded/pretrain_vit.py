@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmadapt_shapes.draw import SIZE
-from mmadapt_shapes.world import COLOURS, SHAPES
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
@@ -20,8 +18,10 @@ from transformers import (
 
 from mmadapt_embedded.export import save_half, save_record
 from mmadapt_embedded.frames import PATCH, Frames, frame_batch
+from mmadapt_shapes.draw import SIZE
+from mmadapt_shapes.world import COLOURS, SHAPES
 
-STEPS, BATCH, LEARNING_RATE = 1500, 128, 1.5e-3
+STEPS, BATCH, LEARNING_RATE = 1200, 128, 1.5e-3
 MEASURED = 512
 _PARTS = (len(COLOURS), len(SHAPES), 3)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +17,22 @@ from mmadapt.errors import DataError
 from mmadapt_shapes.render import SUFFIXES, render, whole_file
 from mmadapt_shapes.world import SPLITS, Medium, Split, caption, combinations
 
-VERSION = "1"
-"""Part of the folder's name: raised when the same seed would render something else."""
-
+_MAKERS = ("world", "draw", "scenes", "tones", "render", "library")
 _MEDIA: tuple[Medium, ...] = ("video", "image", "audio")
 
 
 def cache_folder() -> Path:
-    """Return where rendered files go: ``$MMADAPT_CACHE``, else ``~/.cache/mmadapt``."""
+    """Return where rendered files go: below ``$MMADAPT_CACHE``, else below ``~/.cache/mmadapt``."""
     root = os.environ.get("MMADAPT_CACHE") or Path.home() / ".cache" / "mmadapt"
-    return Path(root) / "shapes" / VERSION
+    return Path(root) / "shapes" / version()
+
+
+@cache
+def version() -> str:
+    """Return a hash of the code that makes the files: other code never meets these files."""
+    here = Path(__file__).parent
+    code = b"".join((here / f"{name}.py").read_bytes() for name in _MAKERS)
+    return hashlib.sha256(code).hexdigest()[:12]
 
 
 class Shelf:

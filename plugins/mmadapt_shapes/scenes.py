@@ -60,9 +60,9 @@ def _colour(rng: np.random.Generator, name: str) -> NDArray[np.floating]:
 
 
 def _travel(rng: np.random.Generator, direction: tuple[float, float], margin: float) -> np.ndarray:
-    """Return start and end centres: 24 px or more along ``direction``, wholly inside the frame."""
+    """Return start and end centres: most of the frame's width apart, wholly inside the frame."""
     room = SIZE - 2 * margin
-    length = rng.uniform(24.0, room)
+    length = room * rng.uniform(0.8, 1.0)
     start = margin + rng.uniform(0, room, 2)
     for axis, sign in enumerate(direction):
         if sign:

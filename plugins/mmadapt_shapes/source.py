@@ -20,7 +20,7 @@ _MEDIUMS: dict[Media, tuple[Medium, ...]] = {
     "audio": ("audio",),
     "audio_video": ("video", "audio"),
 }
-_FILES: dict[Split, int] = {"train": 1050, "validation": 105, "test": 140}
+_FILES: dict[Split, int] = {"train": 1400, "validation": 105, "test": 140}
 _STRIDE = 11  # pairs a clip with a sound other than its own number, so that all pairs come up
 
 

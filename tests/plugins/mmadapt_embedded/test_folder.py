@@ -1,9 +1,9 @@
 """Names of the embedded models."""
 
 import pytest
-from mmadapt_embedded.folder import NAMES, resolve
 
 from mmadapt.errors import MMAdaptError
+from mmadapt_embedded.folder import NAMES, resolve
 
 
 @pytest.mark.parametrize("name", NAMES)

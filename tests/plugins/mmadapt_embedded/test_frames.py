@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from mmadapt_embedded import frames
 from mmadapt_shapes.draw import SIZE
 from mmadapt_shapes.scenes import picture_of

@@ -3,9 +3,10 @@
 import json
 
 import pytest
-from mmadapt_embedded import pretrain, pretrain_ast, pretrain_lm, pretrain_vit
 from safetensors import safe_open
 from transformers import AutoModel
+
+from mmadapt_embedded import pretrain, pretrain_ast, pretrain_lm, pretrain_vit
 
 MODULES = {"lm": pretrain_lm, "vit": pretrain_vit, "ast": pretrain_ast}
 

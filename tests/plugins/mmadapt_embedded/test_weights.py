@@ -5,11 +5,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from mmadapt_embedded.folder import NAMES, WEIGHTS, resolve
-from mmadapt_embedded.grammar import OPENINGS
-from mmadapt_shapes.scenes import video_scene
-from mmadapt_shapes.tones import SAMPLE_RATE, waveform
-from mmadapt_shapes.world import COLOURS, SHAPES, combinations
 from transformers import (
     AutoFeatureExtractor,
     AutoImageProcessor,
@@ -17,6 +12,12 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
 )
+
+from mmadapt_embedded.folder import NAMES, WEIGHTS, resolve
+from mmadapt_embedded.grammar import OPENINGS
+from mmadapt_shapes.scenes import video_scene
+from mmadapt_shapes.tones import SAMPLE_RATE, waveform
+from mmadapt_shapes.world import COLOURS, SHAPES, combinations
 
 
 def test_together_under_twelve_megabytes():

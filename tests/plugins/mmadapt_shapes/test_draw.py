@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from mmadapt_shapes.draw import SIZE, background, draw
 from mmadapt_shapes.world import SHAPES
 

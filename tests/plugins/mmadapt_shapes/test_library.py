@@ -5,10 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from mmadapt_shapes.library import Shelf, cache_folder
-from mmadapt_shapes.world import split_of
 
 from mmadapt.errors import DataError
+from mmadapt_shapes.library import Shelf, cache_folder
+from mmadapt_shapes.world import split_of
 
 
 @pytest.fixture(autouse=True)

@@ -4,10 +4,11 @@ import av
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image
+
 from mmadapt_shapes.render import SUFFIXES, render, whole_file
 from mmadapt_shapes.scenes import NUM_FRAMES, video_scene
 from mmadapt_shapes.world import combinations
-from PIL import Image
 
 MEDIUMS = ("video", "image", "audio")
 

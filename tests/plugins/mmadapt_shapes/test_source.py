@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
+
 from mmadapt_shapes.source import ShapesConfig, ShapesSource
 from mmadapt_shapes.world import combinations, split_of
-from pydantic import ValidationError
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from mmadapt_shapes.tones import DURATION, SAMPLE_RATE, waveform
 from mmadapt_shapes.world import all_combinations
 

@@ -3,6 +3,7 @@
 from itertools import combinations as pairs
 
 import pytest
+
 from mmadapt_shapes import world
 
 MEDIUMS = ("video", "image", "audio")
