@@ -83,7 +83,7 @@ def read_video(
         (8, 224, 224, 3)
     """
     _check(num_frames, fps, sampling, size)
-    is_random = sampling == "segment" and rng is not None
+    is_random = sampling == "segment" and num_frames is not None
     header, frames = read_file(
         "video",
         path,
@@ -94,7 +94,7 @@ def read_video(
         fps=fps,
         start=start,
         end=end,
-        offsets=rng.random(num_frames).tolist() if is_random and rng is not None else None,
+        offsets=rng.random(num_frames).tolist() if rng is not None and is_random else None,
         size=size,
     )
     timestamps = np.asarray(header["timestamps"], np.float64)

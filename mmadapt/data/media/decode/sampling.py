@@ -58,26 +58,3 @@ def rate_times(start: float, end: float, fps: float, num_frames: int | None = No
     if num_frames is not None and count > num_frames:
         return segment_times(start, end, num_frames)
     return [start + i / fps for i in range(count)]
-
-
-def segment_indices(
-    total: int, num_frames: int, offsets: Sequence[float] | None = None
-) -> list[int]:
-    """The same choice for frames that are already decoded: one index per equal segment.
-
-    Args:
-        total: How many frames there are; fewer than `num_frames` are repeated.
-        num_frames: How many are wanted.
-        offsets: For each segment, where in it, in [0, 1); default: the centres.
-
-    Returns:
-        `num_frames` indices, ascending.
-
-    Example:
-        >>> segment_indices(8, 4)
-        [1, 3, 5, 7]
-        >>> segment_indices(2, 4)
-        [0, 0, 1, 1]
-    """
-    times = segment_times(0.0, float(total), num_frames, offsets)
-    return [min(int(time + 1e-9), total - 1) for time in times]

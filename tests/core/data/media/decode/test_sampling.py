@@ -1,7 +1,4 @@
-import numpy as np
-import pytest
-
-from mmadapt.data.media.decode.sampling import rate_times, segment_indices, segment_times
+from mmadapt.data.media.decode.sampling import rate_times, segment_times
 
 
 def test_centres_of_segments():
@@ -23,14 +20,3 @@ def test_rate():
 def test_rate_is_bounded():
     assert rate_times(0.0, 8.0, 10.0, num_frames=4) == segment_times(0.0, 8.0, 4)
     assert len(rate_times(0.0, 8.0, 1.0, num_frames=100)) == 8
-
-
-@pytest.mark.parametrize("total", [1, 2, 3, 7, 8, 9, 100])
-@pytest.mark.parametrize("count", [1, 3, 8, 16])
-def test_indices_of_frames_in_memory(total, count):
-    centres = segment_indices(total, count)
-    assert centres == [int((i + 0.5) * total / count + 1e-9) for i in range(count)]
-    drawn = segment_indices(total, count, np.random.default_rng(0).random(count).tolist())
-    for i, index in enumerate(drawn):
-        assert int(i * total / count) <= index < (i + 1) * total / count
-    assert segment_indices(total, count, [1 - 1e-12] * count)[-1] == total - 1
