@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from mmadapt.errors import ModelError
 from mmadapt.registry import get_registry
 
 T = TypeVar("T")
+_LARGE = 2**30  # bytes
 
 
 def resolve_model(model: str) -> str:
@@ -51,7 +53,8 @@ def load_pretrained(load: Callable[..., T], model: str, **options: Any) -> T:
         )
     options = {key: value for key, value in options.items() if value is not None}
     try:
-        return load(place, **options)
+        with _bar_for_large_files(place):
+            return load(place, **options)
     except Exception as error:
         cause = _hub_cause(error, (GatedRepoError, RepositoryNotFoundError, HfHubHTTPError))
         if isinstance(cause, GatedRepoError):
@@ -65,6 +68,22 @@ def load_pretrained(load: Callable[..., T], model: str, **options: Any) -> T:
         else:
             advice = f"its files are damaged: {type(error).__name__}: {str(error).splitlines()[0]}"
         raise ModelError(f"model {model} cannot be loaded: {advice}") from error
+
+
+@contextmanager
+def _bar_for_large_files(place: str) -> Iterator[None]:
+    """Shows transformers' bar only where loading lasts long enough to be worth one."""
+    from transformers.utils import logging
+
+    small = os.path.isdir(place) and sum(f.stat().st_size for f in os.scandir(place)) < _LARGE
+    if not (small and logging.is_progress_bar_enabled()):
+        yield
+        return
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()
 
 
 def _is_path(model: str) -> bool:
