@@ -41,7 +41,8 @@ def fingerprint(module: nn.Module) -> dict[str, Any]:
         dtypes.add(str(parameter.dtype).removeprefix("torch."))
         flat = parameter.detach().flatten()
         if flat.numel() and flat.device.type != "meta":
-            at = torch.linspace(0, flat.numel() - 1, min(_SAMPLED, flat.numel())).long()
+            count = min(_SAMPLED, flat.numel())
+            at = torch.arange(count) * (flat.numel() - 1) // max(count - 1, 1)
             sample = flat[at.to(flat.device)].to(torch.bfloat16).view(torch.int16)
             values.update(sample.cpu().numpy().tobytes())
     return {
