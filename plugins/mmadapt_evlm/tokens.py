@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from mmadapt.types import TextInputs
 
 
 def insertion_order(file: Tensor) -> Tensor:
-    """(b, t) places of the items (b, t) in the order of their files, absent ones last."""
-    absent = torch.iinfo(file.dtype).max
-    return file.masked_fill(file < 0, absent).argsort(dim=1, stable=True)
+    """(b, t) places of the items (b, t) in the order of their files, absent ones first."""
+    return file.argsort(dim=1, stable=True)
 
 
 def insert_tokens(inputs: TextInputs, name: str, file: Tensor, tokens: Tensor) -> TextInputs:

@@ -141,6 +141,19 @@ def test_kept_and_recomputed_keys_and_values_agree_through_generation():
     assert len(set(texts[0][0].tolist())) > 3
 
 
+@pytest.mark.parametrize("visible", ["video_all", "immediate", "all_previous"])
+def test_what_is_generated_sees_what_text_there_would_see(visible):
+    model = model_of(visible=visible)
+    media = {"image": images(2, rows=2, files=FILES)}
+    output = model.generate_batch(
+        IDS, None, media, AT, max_new_tokens=16, output_logits=True, return_dict_in_generate=True
+    )
+    whole = torch.cat([IDS, output.sequences], dim=1)
+    with torch.no_grad():
+        forward = model(whole, media=media, media_positions=AT).logits[:, -17:-1]
+    torch.testing.assert_close(torch.stack(output.logits, 1), forward, atol=1e-5, rtol=0)
+
+
 def test_without_cls_the_prefix_is_dropped():
     model = model_of(keep_cls=False)
     values = Features((torch.randn(1, 1, 17, 24),), torch.ones(1, 1, 17).bool(), AT[:1, :1], 1)

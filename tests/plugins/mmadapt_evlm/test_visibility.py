@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from mmadapt.types import TextInputs
+from mmadapt_evlm.tokens import insert_tokens
 from mmadapt_evlm.visibility import visibility, visible_keys
 from tests.plugins.mmadapt_evlm.makers import images, model_of
 from tests.tiny import TinyEncoder
@@ -42,6 +46,16 @@ def test_padded_keys_are_never_seen():
     real = torch.tensor([[True, False, True]])
     seen = visible_keys(codes, table, torch.arange(3), real)
     assert not seen[0, :, 1].any() and seen[0, :, 0].any()
+
+
+@pytest.mark.parametrize("visible", ["video_all", "immediate", "all_previous"])
+def test_absent_items_are_never_seen(visible):
+    span = torch.tensor([[0, 3, 4, 0], [1, 2, 0, 0]])
+    file = torch.tensor([[0, -1], [0, -1]])
+    order = torch.tensor([[1, 0], [0, 1]])
+    _, table = visibility(span, file, order, 2, visible)
+    assert not table[:, [0, 3, 4, 5], 1][:, [0, 1, 3]].any()
+    assert table[:, -1, 0].all()  # what is generated sees the item that is there
 
 
 def moved(visible, change, files, positions, length=12, **options):
@@ -82,6 +96,42 @@ def test_frames_of_a_video_are_all_seen_by_the_text_behind_it():
         assert rows_moved.nonzero().squeeze(1).tolist() == [*own, 5, 6, 7]
     rows_moved, _ = moved("immediate", 0, [0, 0, 1], [1, 4], length=8)
     assert rows_moved.nonzero().squeeze(1).tolist() == [1, 2]
+
+
+def test_levels_joined_for_every_layer_keep_their_items_apart():
+    rows_moved, _ = moved("video_all", 1, [0, 1, 2], [1, 3, 6], levels="concat")
+    assert rows_moved.nonzero().squeeze(1).tolist() == [5, 6, 7, 8, 9]
+
+
+def test_items_of_two_encoders_are_kept_apart():
+    encoders = {"image": TinyEncoder(), "video": TinyEncoder(width=16, items=2)}
+    model = model_of(encoders=encoders, every=4).eval()
+    outputs, block = [], model.fusions["evlm"].blocks["3"]
+    block.register_forward_hook(lambda _, args, result: outputs.append(result[0][0]))
+    media = {"image": images(1, files=[[0]]), "video": images(2, files=[[1, 1]], width=16)}
+    call = {"media": media, "media_positions": torch.tensor([[1, 3]])}
+    with torch.no_grad():
+        model(torch.arange(4, 10)[None], **call)
+        media["video"]["values"] = (
+            media["video"]["values"] + torch.tensor([0.0, 1.0])[:, None, None]
+        )
+        model(torch.arange(4, 10)[None], **call)
+    rows_moved = ((outputs[0] - outputs[1]).abs().amax(dim=1) > 0).nonzero().squeeze(1)
+    # 0 text | 1 2 image | 3 4 text | 5 6 frame 0 | 7 8 frame 1 | 9 10 11 text
+    assert rows_moved.tolist() == [7, 8, 9, 10, 11]
+
+
+def test_tokens_never_stand_in_the_padding():
+    text = TextInputs(
+        torch.arange(4, 9)[None],
+        torch.tensor([[False, False, True, True, True]]),
+        None,
+        torch.tensor([[-1]]),
+    )
+    for positions in (text.media_positions, text.media_positions[:, :0]):
+        text = replace(text, media_positions=positions)
+        inserted = insert_tokens(text, "evlm", torch.tensor([[0]]), torch.ones(1, 2, 3))
+        assert inserted.spans["evlm"].tolist() == [[0, 0, 1, 2, 0, 0, 0]]
 
 
 def test_files_of_two_encoders_at_one_column_stand_in_the_order_of_the_files():
