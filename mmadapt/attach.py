@@ -43,6 +43,7 @@ class Attachment:
     ) -> None:
         self.lm = lm
         self.state: State | None = None
+        self._set_aside: State | None = None
         self._armed = False
         self._handles: list[RemovableHandle] = []
         self._rewrites: list[Rewrite] = []
@@ -83,12 +84,13 @@ class Attachment:
             rewrite.undo()
         self._handles.clear()
         self._rewrites.clear()
-        self.state = None
+        self.state = self._set_aside = None
 
     def _hook_model(self) -> None:
         lm: Any = self.lm
         self._handles += [
             lm.register_forward_pre_hook(self._before_lm, with_kwargs=True),
+            lm.register_forward_hook(self._after_lm),
             lm.get_input_embeddings().register_forward_hook(self._after_embedding),
             lm.get_output_embeddings().register_forward_pre_hook(self._before_logits),
         ]
@@ -129,10 +131,10 @@ class Attachment:
                 return None
             hidden = _get(args, kwargs, "hidden_states", hidden_at)
             mask = _get(args, kwargs, "attention_mask", mask_at)
-            old_mask = mask
+            old_mask, dtype = mask, hidden.dtype
             for fusion in chain:
                 hidden, mask = fusion.layer_input(i, hidden, mask, self.state)
-            args, kwargs = _put(args, kwargs, "hidden_states", hidden_at, hidden)
+            args, kwargs = _put(args, kwargs, "hidden_states", hidden_at, hidden.to(dtype))
             if mask is not old_mask:
                 args, kwargs = _put(args, kwargs, "attention_mask", mask_at, mask)
             return args, kwargs
@@ -150,10 +152,10 @@ class Attachment:
             if self.state is None:
                 return None
             x = _get(args, kwargs, x_name, x_at)
-            shape, x = x.shape, _unflatten(x, self.state)
+            like, x = x, _unflatten(x, self.state)
             for method in methods:
                 x = method(i, x, self.state)
-            return _put(args, kwargs, x_name, x_at, x.reshape(shape))
+            return _put(args, kwargs, x_name, x_at, _as(x, like))
 
         def remember_input(_: nn.Module, args: tuple, kwargs: dict) -> None:
             if self.state is not None:
@@ -165,10 +167,10 @@ class Attachment:
             remembered = first is not last
             x = self.state.stash[site, i] if remembered else _get(args, kwargs, x_name, x_at)
             y = output[0] if isinstance(output, tuple) else output
-            shape, x, y = y.shape, _unflatten(x, self.state), _unflatten(y, self.state)
+            like, x, y = y, _unflatten(x, self.state), _unflatten(y, self.state)
             for method in methods:
                 y = method(i, x, y, self.state)
-            y = y.reshape(shape)
+            y = _as(y, like)
             return (y, *output[1:]) if isinstance(output, tuple) else y
 
         if site.endswith("input"):
@@ -180,7 +182,7 @@ class Attachment:
 
     def _before_lm(self, _: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
         if not self._armed:
-            self.state = None
+            self._set_aside, self.state = self.state, None
         if self.state is None:
             return None
         ids = kwargs.get("input_ids", args[0] if args else None)
@@ -199,6 +201,10 @@ class Attachment:
                     ids.shape[0], self.state.past_len + ids.shape[1]
                 )
         return args, kwargs
+
+    def _after_lm(self, _: nn.Module, args: tuple, output: Any) -> None:
+        if not self._armed:  # the backward pass of an earlier forward may still recompute
+            self.state, self._set_aside = self._set_aside, None
 
     def _after_embedding(self, _: nn.Module, args: tuple, output: Tensor) -> Tensor | None:
         if not self._armed or self.state is None or self.state.text.embeds is None:
@@ -249,3 +255,8 @@ def _put(args: tuple, kwargs: dict, name: str, at: int, value: Any) -> tuple[tup
 
 def _unflatten(x: Tensor, state: State) -> Tensor:
     return x.view(state.batch_size, -1, x.shape[-1]) if x.ndim == 2 else x  # OPT flattens (b, s)
+
+
+def _as(x: Tensor, like: Tensor) -> Tensor:
+    """`x` in the shape and precision that the LM goes on with: fusions may compute in another."""
+    return x.reshape(like.shape).to(like.dtype)
