@@ -41,20 +41,19 @@ class EverySite(Fusion):
     def embeds(self, inputs, features):
         for media in features.values() if self.token is not None else ():
             tokens, item = media.levels[0].mean(dim=2), media.item
-            for file in range(int(item.max()) + 1):
+            for file in range(inputs.media_positions.shape[1]):
                 own = (item == file).to(tokens.dtype)[..., None]
                 mean = (tokens * own).sum(dim=1) / own.sum(dim=1).clamp_min(1)
-                column = min(file, inputs.media_positions.shape[1] - 1)
                 inputs = inputs.insert(
                     self.name,
-                    inputs.media_positions[:, column : column + 1].clamp_min(0),
+                    inputs.media_positions[:, file : file + 1].clamp_min(0),
                     embeds=self.token(mean)[:, None],
                     present=(item == file).any(dim=1, keepdim=True),
                 )
         return inputs
 
     def prepare(self, features, state):
-        total: Any = torch.zeros(1, 1, self.context.hidden_size)
+        total: Any = torch.zeros(1, 1, self.context.hidden_size, device=self.project.weight.device)
         for media in features.values():
             seen = media.mask.to(media.levels[0].dtype)[..., None]
             tokens = (media.levels[0] * seen).sum(dim=(1, 2)) / seen.sum(dim=(1, 2)).clamp_min(1)

@@ -2,3 +2,4 @@
 
 from mmadapt.testing.fusion import FusionContract
 
+__all__ = ["FusionContract"]

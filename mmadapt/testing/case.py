@@ -82,7 +82,7 @@ class FusionCase(ABC):
         return {
             "input_ids": ids,
             "attention_mask": mask.long(),
-            "media": self.media(model.encoders, rows, seed),
+            "media": self.media(dict(model.encoders.items()), rows, seed),
             "media_positions": first + 1,
         }
 

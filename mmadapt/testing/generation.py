@@ -26,9 +26,8 @@ class GenerationContract(FusionCase):
         a, b = generated(model, first), generated(model, second)
         changed = [difference(x[0], y[0]) for x, y in zip(a[1], b[1], strict=True)]
         assert min(changed) > self.effect, f"other media change the logits by only {changed}"
-        distinct = [len(set(row.tolist())) for row in a[0]]
-        assert min(distinct) > 1, f"a text of one token only hides mistakes: {distinct}"
-        assert len(set(a[0].flatten().tolist())) >= 4, f"texts do not vary: {distinct}"
+        distinct = len(set(a[0].flatten().tolist()))
+        assert distinct >= 4, f"texts of only {distinct} distinct tokens hide mistakes"
 
     def test_cache_changes_nothing(self, family: str) -> None:
         """Greedy: the logits of every step are those of a full forward."""

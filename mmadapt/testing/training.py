@@ -1,4 +1,4 @@
-"""What every fusion owes to training: it alone learns, from the LM's own loss, checkpointed or not."""
+"""What every fusion owes to training: it alone learns, and from the LM's own loss."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TrainingContract(FusionCase):
     """Gradients, losses and checkpointing."""
 
     def test_only_the_adapter_learns(self, family: str) -> None:
-        """All its parameters get gradients, nothing else does, and frozen weights keep their bits."""
+        """All its parameters get gradients, nothing else does, frozen weights keep their bits."""
         model = self.join(family).train()
         before, found = copies(model), gradients(model, with_labels(self.batch(model)))
         trained = set(model.trainable_parameters())
@@ -38,7 +38,9 @@ class TrainingContract(FusionCase):
         for name, tensor in model.state_dict().items():
             if not name.startswith("fusions."):
                 assert torch.equal(tensor, before[name]), f"{name} is frozen but changed"
-        moved = {name for name in trained - idle if torch.equal(model.state_dict()[name], before[name])}
+        moved = {
+            name for name in trained - idle if torch.equal(model.state_dict()[name], before[name])
+        }
         assert not moved, f"a step left these unchanged: {sorted(moved)}"
 
     def test_loss_is_the_lms_own(self, family: str) -> None:
@@ -52,7 +54,8 @@ class TrainingContract(FusionCase):
             own = lm_of(model).loss_function(
                 full.logits, full.text.labels, vocab_size=full.logits.shape[-1], **options
             )
-            extra = [f.aux_loss(model.attachment.state) for f in model.fusions.values()]
+            fusions: Any = model.fusions.values()
+            extra = [fusion.aux_loss(model.attachment.state) for fusion in fusions]
             own = own + sum(value for value in extra if value is not None)
             assert_close(few.loss, own, 1e-5, f"the loss for {items} items differs from the LM's")
             assert_close(few.loss, full.loss, 1e-5, "the loss depends on return_logits")

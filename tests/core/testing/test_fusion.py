@@ -1,9 +1,8 @@
 """A fusion at every site of every LM family keeps the contract."""
 
-from tests.toy import EverySite, EverySiteConfig
-
 from mmadapt.testing import FusionContract
 from mmadapt.testing.tiny import LM_CONFIGS
+from tests.toy import EverySite, EverySiteConfig
 
 
 class TestEverySite(FusionContract):
