@@ -98,7 +98,7 @@ def open_video(path: str) -> Iterator[VideoFile]:
         first = frame.time or 0.0
         fps = float(stream.average_rate or stream.guessed_rate or 25)
         duration = max(_last_time(container, stream, fps) - first, 0.5 / fps)
-        rotation = int(getattr(frame, "rotation", 0)) % 360
+        rotation = int(frame.rotation) % 360
         video = VideoFile(path, container, stream, first, duration, fps, rotation)
         yield video
 
@@ -156,7 +156,7 @@ def _last_time(container: InputContainer, stream: VideoStream, fps: float) -> fl
 
 def _near_end(container: InputContainer, stream: VideoStream) -> int:
     """A time stamp whose key frame is the last one, or shortly before the end."""
-    if len(getattr(stream, "index_entries", "?")) or container.duration is None:
+    if len(stream.index_entries) or container.duration is None:
         return 2**62
     begin = stream.start_time or 0  # without an index a seek may land between key frames
     seconds = container.duration / av.time_base - 5.0

@@ -102,7 +102,7 @@ class _Cursor:
 
     def _worth_a_jump(self, time: float) -> bool:
         """Whether a key frame lies between here and there, as far as the file's index knows."""
-        index: Any = getattr(self._video.stream, "index_entries", ())
+        index = self._video.stream.index_entries
         entry = index.search_timestamp(self._ticks(time)) if len(index) else -1
         if entry >= 0:
             key = index[entry].timestamp * self._unit - self._video.first
@@ -166,9 +166,12 @@ class _Painter:
 
     def paint(self, frame: Any) -> np.ndarray:
         if any(component.is_alpha for component in frame.format.components):
-            rgba: Any = np.asarray(self._reformatter.reformat(frame, format="rgba").to_ndarray())
+            rgba = self._convert(frame, "rgba")
             alpha = rgba[..., 3:].astype(np.uint16)
             picture = ((rgba[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
         else:
-            picture = np.asarray(self._reformatter.reformat(frame, format="rgb24").to_ndarray())
+            picture = self._convert(frame, "rgb24")
         return np.rot90(picture, self._rotation // 90) if self._rotation else picture
+
+    def _convert(self, frame: Any, pixel_format: str) -> Any:
+        return self._reformatter.reformat(frame, format=pixel_format, threads=1).to_ndarray()

@@ -54,9 +54,7 @@ def write_video(
             container.add_stream("aac", rate=16000, layout="mono") if sound is not None else None
         )
         for i, pixels in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(
-                format=stream.pix_fmt
-            )
+            frame = as_frame(pixels, stream.pix_fmt)
             if times_ms:
                 frame.pts, frame.time_base = times_ms[i], Fraction(1, 1000)
             container.mux(stream.encode(frame))
@@ -64,6 +62,12 @@ def write_video(
         if audio is not None:
             write_sound(container, audio, sound)
     return path
+
+
+def as_frame(pixels, pixel_format):
+    """A frame to encode; one thread, since PyAV's own threads must not outlive a fork."""
+    frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+    return frame.reformat(format=pixel_format, threads=1)
 
 
 def write_sound(container, stream, waveform):

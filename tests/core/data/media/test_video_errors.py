@@ -196,12 +196,12 @@ def test_a_loader_worker_reads_and_its_error_keeps_file_and_reason(tmp_path):
     from torch.utils.data import DataLoader
 
     good = write_video(tmp_path / "good.mp4")
-    batch = next(iter(DataLoader(Videos(good), num_workers=1)))
+    batch = next(iter(DataLoader(Videos(good), num_workers=1, timeout=120)))
     assert batch.shape == (1, 2, 32, 128, 3)
     bad = tmp_path / "bad.mp4"
     bad.touch()
     with pytest.raises(MediaError) as caught:
-        next(iter(DataLoader(Videos(bad), num_workers=1)))
+        next(iter(DataLoader(Videos(bad), num_workers=1, timeout=120)))
     error = caught.value
     assert (error.path, error.kind) == (str(bad), "video")
     assert error.reason == "the file is empty (0 bytes)"

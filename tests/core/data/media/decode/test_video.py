@@ -7,7 +7,7 @@ import pytest
 from mmadapt.data.media.decode import video, video_decord, video_pyav
 from mmadapt.data.media.decode.container import open_video
 from mmadapt.data.media.decode.errors import Unreadable
-from tests.core.data.media.makers import index_of, paint, write_video
+from tests.core.data.media.makers import as_frame, index_of, paint, write_video
 
 
 def read(path, **fields):
@@ -118,10 +118,10 @@ def test_a_title_in_another_encoding_does_no_harm(tmp_path):
     path = tmp_path / "a.mp4"
     with av.open(str(path), "w") as container:
         container.metadata["title"] = "TITLE"
-        stream = container.add_stream("libx264", rate=10)
+        stream = container.add_stream("libx264", rate=10, options={"threads": "1"})
         stream.width, stream.height, stream.pix_fmt = 128, 32, "yuv420p"
         for i in range(4):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(paint(i), format="rgb24")))
+            container.mux(stream.encode(as_frame(paint(i), stream.pix_fmt)))
         container.mux(stream.encode())
     path.write_bytes(path.read_bytes().replace(b"TITLE", b"caf\xe9!"))
     assert read(path)[1] == [0, 1, 2, 3]
