@@ -13,7 +13,7 @@ from mmadapt_embedded.export import save_half, save_record
 from mmadapt_embedded.grammar import sample_text
 from mmadapt_embedded.tokenizer import build_tokenizer
 
-STEPS, BATCH, LEARNING_RATE = 1200, 64, 2e-3
+STEPS, BATCH, LEARNING_RATE = 800, 64, 2e-3
 
 
 def pretrain_lm(output: Path, seed: int = 0) -> None:

@@ -13,11 +13,15 @@ from transformers import (
     AutoTokenizer,
 )
 
+from mmadapt_embedded import pretrain_ast, pretrain_lm, pretrain_vit
 from mmadapt_embedded.folder import NAMES, WEIGHTS, resolve
 from mmadapt_embedded.grammar import OPENINGS
+from mmadapt_embedded.tokenizer import build_tokenizer
 from mmadapt_shapes.scenes import video_scene
 from mmadapt_shapes.tones import SAMPLE_RATE, waveform
 from mmadapt_shapes.world import COLOURS, SHAPES, combinations
+
+SCRIPTS = {"lm": pretrain_lm, "vit": pretrain_vit, "ast": pretrain_ast}
 
 
 def test_together_under_twelve_megabytes():
@@ -29,6 +33,8 @@ def test_the_record_says_what_pretraining_saw(name):
     record = json.loads((resolve(name) / "pretraining.json").read_text())
     assert {"part", "seed", "steps", "batch_size", "saw", "combinations"} <= record.keys()
     assert record["part"] == name
+    script = SCRIPTS[name]
+    assert (record["steps"], record["batch_size"]) == (script.STEPS, script.BATCH)
     assert ("training combinations" in record["combinations"]) == (name != "lm")
 
 
@@ -52,6 +58,11 @@ def test_the_language_model_words_captions_and_knows_no_media():
     inputs = tokenizer(OPENINGS["video"] + " a red ring growing", return_tensors="pt")
     end = model.generate(**inputs, max_new_tokens=12, do_sample=False)[0, -1]
     assert end == tokenizer.eos_token_id
+
+
+def test_the_shipped_vocabulary_is_the_grammars():
+    shipped = AutoTokenizer.from_pretrained(resolve("lm"))
+    assert shipped.get_vocab() == build_tokenizer().get_vocab()
 
 
 def test_the_tokenizer_gives_words_back():

@@ -54,3 +54,11 @@ def test_a_failure_leaves_nothing_and_spares_the_old_file(tmp_path):
         raise RuntimeError
     assert [p.name for p in tmp_path.iterdir()] == ["x.bin"]
     assert path.read_bytes() == b"old"
+
+
+def test_the_finished_file_is_the_temporary_one_renamed(tmp_path):
+    with whole_file(tmp_path / "x.bin") as temporary:
+        temporary.write_bytes(b"whole")
+        assert temporary.parent == tmp_path, "a rename is atomic within one file system"
+        inode = temporary.stat().st_ino
+    assert (tmp_path / "x.bin").stat().st_ino == inode
