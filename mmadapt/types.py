@@ -99,6 +99,7 @@ class TextInputs:
             inserted.
         spans: per fusion (b, s): 1 + the index of the fusion's own token that stands there, else 0.
         positionless: (b, s) bool, True where a token takes no position number.
+        counts: per fusion how many tokens it has inserted, absent ones counted.
     """
 
     input_ids: Tensor
@@ -108,6 +109,7 @@ class TextInputs:
     embeds: Tensor | None = None
     spans: Mapping[str, Tensor] = field(default_factory=dict)
     positionless: Tensor | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     def insert(
         self,
@@ -144,13 +146,12 @@ class TextInputs:
 
         zeros = torch.zeros_like(self.input_ids)
         spans = {other: merged(span, filled(0)) for other, span in self.spans.items()}
-        all_embeds = self.embeds
+        all_embeds, counts = self.embeds, self.counts
         if embeds is not None:
-            own = torch.arange(1, count + 1, device=device).expand(batch, -1) * present
-            before = self.spans.get(name, zeros)
-            spans[name] = merged(
-                before, torch.where(own > 0, own + before.amax(1, keepdim=True), 0)
-            )
+            first = 1 + self.counts.get(name, 0)
+            own = torch.arange(first, first + count, device=device).expand(batch, -1) * present
+            spans[name] = merged(self.spans.get(name, zeros), own)
+            counts = {**counts, name: self.counts.get(name, 0) + count}
             if all_embeds is None:
                 all_embeds = embeds.new_zeros(batch, length, embeds.shape[2])
         if all_embeds is not None:
@@ -173,6 +174,7 @@ class TextInputs:
             embeds=all_embeds,
             spans=spans,
             positionless=merged(no_position, filled(int(positionless))),
+            counts=counts,
         )
 
     def padded_left(self) -> TextInputs:
@@ -191,7 +193,7 @@ class TextInputs:
         place = order.argsort(dim=1)
         media = self.media_positions
         last = place.shape[1] - 1
-        shifted = place.gather(1, media.clamp(0, last)) + (media > last)
+        shifted = torch.where(media > last, media, place.gather(1, media.clamp(0, last)))
         return replace(
             self,
             input_ids=moved(self.input_ids),
