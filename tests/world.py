@@ -23,7 +23,7 @@ CALLS: list[str] = []  # paths read by ColourProcessor in this process
 
 
 class ColourProcessor(Processor):
-    """One item of 5 tokens of width 8: the colour's number, and a little noise of the file's own."""
+    """One item of 5 tokens of width 8: the colour, and a little noise of the file's own."""
 
     def __init__(self, noise: bool = False) -> None:
         self.noise = noise

@@ -53,6 +53,7 @@ def choose(
     return chosen
 
 
+@torch.no_grad()
 def log_likelihoods(
     model: MultimodalModel,
     samples: Sequence[Sample],
@@ -93,4 +94,6 @@ def _rows(value: Any, rows: Sequence[int]) -> Any:
     """Some rows of a batch."""
     if isinstance(value, Tensor):
         return value[list(rows)]
+    if isinstance(value, list):
+        return [value[row] for row in rows]
     return {key: _rows(item, rows) for key, item in value.items()}

@@ -17,7 +17,7 @@ def test_target_falls_back_to_the_first_reference():
 
 
 def test_only_the_caption_and_eos_are_learnt():
-    words = "a video of red ball".split()
+    words = ["a", "video", "of", "red", "ball"]
     tokenizer = tiny_tokenizer(words)
     sample = {"id": "1", "target": "a red ball", "media": [{"type": "video", "path": "x"}]}
     encoded = CaptionHead(CaptionConfig()).encode(sample, tokenizer, with_target=True)

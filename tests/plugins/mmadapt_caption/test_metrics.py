@@ -36,7 +36,7 @@ def test_rouge_l_of_a_hand_computed_pair():
 
 
 def test_cider_follows_its_definition():
-    """tf-idf cosine for n = 1 to 4, clipped, with a Gaussian length penalty, by hand for n-grams."""
+    """tf-idf cosine for n = 1 to 4, clipped, with a Gaussian length penalty."""
     pairs = [("a red ball rolls", ["a red ball rolls fast"]), ("x y z w", ["a dog runs home now"])]
     result = scored(Cider, pairs)
     # idf is log(2 / df): 0 for "a", in both references, and log 2 for every other n-gram of the

@@ -6,11 +6,12 @@ import pytest
 
 from mmadapt_caption.tokens import tokenize
 
-# Captions and, beside each, what the COCO tools' Java tokeniser gives after dropping punctuation.
+# Captions, and what the COCO tools' Java tokeniser makes of them after dropping punctuation.
 REFERENCE = {
     "A man's dog, isn't it? I can't.": "a man 's dog is n't it i ca n't",
     "They're won't we'll I'd I'm you've": "they 're wo n't we 'll i 'd i 'm you 've",
-    'He said "hello (world)" [x] {y}': "he said hello -lrb- world -rrb- -lsb- x -rsb- -lcb- y -rcb-",
+    'He said "hello (world)"': "he said hello -lrb- world -rrb-",
+    "[x] {y}": "-lsb- x -rsb- -lcb- y -rcb-",
     "A black-and-white cat -- on a mat...": "a black-and-white cat on a mat",
     "wow!!! really?! ok": "wow !!! really ?! ok",
     "It costs $3.50, 1,000 and 50% off": "it costs $ 3.50 1,000 and 50 % off",

@@ -1,0 +1,170 @@
+import pytest
+import torch
+
+from mmadapt.composition import compose
+from mmadapt.data.collate import Collator
+from mmadapt.data.dataset import MediaDataset
+from mmadapt.errors import DataError, MediaError
+from mmadapt.evaluate import evaluate
+from mmadapt.evaluate.candidates import choose, log_likelihoods
+from tests import world
+
+METRICS = {"exact": world.Exact}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = world.save_lm(tmp_path_factory.mktemp("lm"))
+    torch.manual_seed(1)
+    return compose(world.recipe(folder), allow_code=True)
+
+
+class Chosen(world.PlainHead):
+    """Answers are chosen among the colours."""
+
+    def candidates(self, sample):
+        return world.COLOURS
+
+
+class LongPrompts(world.ColourSource):
+    """Prompts of different lengths, so that batches are padded differently."""
+
+    def __getitem__(self, index):
+        sample = super().__getitem__(index)
+        return {**sample, "prompt": " ".join(["say"] * (1 + index % 4))}
+
+
+def source(cls=world.ColourSource, **options):
+    return cls(world.ColourConfig(**options))
+
+
+def answers(result):
+    return [prediction["answer"] for prediction in result.predictions]
+
+
+def test_every_sample_is_answered_and_scored(model):
+    result = evaluate(model, source(), METRICS, generate={"max_new_tokens": 3}, description=None)
+    assert [p["id"] for p in result.predictions] == [f"s{i}" for i in range(24)]
+    right = [p["answer"] == p["references"][0] for p in result.predictions]
+    assert result.metrics == {"Exact": sum(right) / 24}
+    assert [p["scores"] for p in result.predictions] == [{"exact": float(hit)} for hit in right]
+    assert result.settings["samples"] == 24 and result.settings["failed"] == 0
+    assert result.settings["generate"] == {"max_new_tokens": 3}
+    assert len(set(answers(result))) > 1
+
+
+@pytest.mark.parametrize("head", [world.PlainHead, Chosen])
+def test_the_batch_size_changes_nothing(model, monkeypatch, head):
+    monkeypatch.setattr(model, "head", head(None))
+    given = [
+        answers(evaluate(model, source(LongPrompts), METRICS, batch_size=size, description=None))
+        for size in (1, 5, 24)
+    ]
+    assert given[0] == given[1] == given[2]
+    assert len(set(given[0])) > 1
+
+
+def test_blind_rows_change_the_media_and_nothing_else(model):
+    seen = {}
+    for media in ("as_is", "removed", "swapped", "blank"):
+        world.CALLS.clear()
+        result = evaluate(model, source(), METRICS, media=media, description=None)
+        seen[media] = answers(result)
+        assert [p["references"] for p in result.predictions] == [
+            [world.COLOURS[i % 4]] for i in range(24)
+        ]
+        assert result.settings["media"] == media
+        assert bool(world.CALLS) is (media != "removed")
+    assert len(set(seen["removed"])) == len(set(seen["blank"])) == 1
+    assert seen["as_is"] != seen["swapped"]
+
+
+def test_swapped_answers_are_those_of_the_other_media(model):
+    by_colour = dict(
+        zip(
+            [i % 4 for i in range(24)],
+            answers(evaluate(model, source(), METRICS, description=None)),
+            strict=False,
+        )
+    )
+    result = evaluate(model, source(), METRICS, media="swapped", seed=5, description=None)
+    from mmadapt.data.views import SwappedMedia
+
+    partner = SwappedMedia(source(), 5).partner
+    assert answers(result) == [by_colour[other % 4] for other in partner]
+
+
+def test_unreadable_samples_are_counted_named_and_not_scored(model):
+    for size in (1, 4):
+        result = evaluate(model, source(bad=[1, 6]), METRICS, batch_size=size, description=None)
+        assert [failure["id"] for failure in result.failed] == ["s1", "s6"]
+        assert "bad/6" in result.failed[1]["reason"]
+        assert result.settings["samples"] == 22 and len(result.predictions) == 22
+
+
+def test_where_nothing_can_be_read_the_reason_is_told(model):
+    with pytest.raises(MediaError, match="bad/0"):
+        evaluate(model, source(count=2, bad=[0, 1]), METRICS, description=None)
+    with pytest.raises(DataError, match="no samples"):
+        evaluate(model, source(count=0), METRICS, description=None)
+
+
+def test_a_limit_takes_a_fixed_random_subset(model):
+    ids = [
+        [
+            p["id"]
+            for p in evaluate(
+                model, source(), METRICS, limit=6, seed=s, description=None
+            ).predictions
+        ]
+        for s in (0, 0, 1)
+    ]
+    assert ids[0] == ids[1] != ids[2] and len(ids[0]) == 6
+
+
+def test_training_mode_is_given_back(model):
+    model.train()
+    evaluate(model, source(count=2), METRICS, description=None)
+    assert model.training
+    model.eval()
+
+
+def batch_of(model, samples):
+    dataset = MediaDataset(samples, model.head, model.tokenizer, model.processors, training=False)
+    items = [dataset[i] for i in range(len(samples))]
+    return Collator(0, with_labels=False)(items)
+
+
+def test_likelihoods_are_those_of_the_whole_text(model):
+    """The sum of log-probabilities, read off the logits at all positions of one sample."""
+    samples = source(LongPrompts, count=4)
+    texts = ["red", "green blue", "pink", "dark light red"]
+    given = log_likelihoods(model, list(samples), batch_of(model, samples), texts)
+    for row, text in enumerate(texts):
+        told = MediaDataset(
+            [{**samples[row], "target": text}], model.head, model.tokenizer, model.processors,
+            training=True,
+        )  # fmt: skip
+        batch = Collator(0)([told[0]])
+        labels = batch.pop("labels")[0]
+        with torch.no_grad():
+            output = model(**batch)
+        log_probs = output.logits[0].log_softmax(-1)
+        shift = log_probs.shape[0] - labels.shape[0]  # tokens that the fusion inserted in front
+        expected = sum(
+            float(log_probs[shift + i - 1, label]) for i, label in enumerate(labels) if label >= 0
+        )
+        assert float(given[row]) == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_likeliest_candidate_is_chosen(model):
+    samples = source(count=3)
+    candidates = [["red", "pink"], ["green"], ["blue", "dark light", "red"]]
+    batch = batch_of(model, samples)
+    chosen = choose(model, list(samples), batch, candidates)
+    for row, given in enumerate(candidates):
+        rows = dict(batch_of(model, [samples[row]]).items())
+        scores = [float(log_likelihoods(model, [samples[row]], rows, [text])) for text in given]
+        assert chosen[row] == given[scores.index(max(scores))]
+    with pytest.raises(DataError, match="s1: has an empty list of candidates"):
+        choose(model, list(samples), batch, [["red"], [], ["red"]])
