@@ -11,7 +11,7 @@ from mmadapt.testing import FusionContract
 from mmadapt.testing.case import assert_close, generated
 from mmadapt_epalm.config import EpalmConfig
 from mmadapt_epalm.fusion import EpalmFusion
-from tests.tiny import TinyEncoder, tiny_lm
+from tests.tiny import TinyEncoder
 
 WINDOWED = ("mistral", "gemma3_text")  # windows of 6 columns, shorter than every text
 FAMILIES = ("opt", "llama", "mistral", "gemma3_text", "gpt2", "gpt_neox")
@@ -26,11 +26,6 @@ class TestDefault(FusionContract):
 
     def make(self, context):
         return EpalmFusion(EpalmConfig(**self.options), context)
-
-    def join(self, family, *, lm=None, **options):
-        if family == "gemma3_text":  # windows in every other layer only
-            options["layer_types"] = ["sliding_attention", "full_attention"] * 2
-        return super().join(family, lm=lm or tiny_lm(family, **options))
 
 
 class TestLatePrompt(TestDefault):
@@ -81,6 +76,17 @@ def test_static_cache_changes_nothing(family: str) -> None:
     )
     assert torch.equal(dynamic[0], static[0])
     assert_close(dynamic[1], static[1], case.tolerance, "a static cache changes the logits")
+
+
+def test_windows_in_every_other_layer() -> None:
+    """Caches of two kinds in one LM, as in Gemma 3: cached and uncached agree."""
+    case = TestDefault()
+    layer_types = ["sliding_attention", "full_attention"] * 2
+    model = case.join("gemma3_text", layer_types=layer_types)
+    batch = case.batch(model)
+    cached, uncached = (generated(model, batch, use_cache=use) for use in (True, False))
+    assert torch.equal(cached[0], uncached[0])
+    assert_close(cached[1], uncached[1], case.tolerance, "cached and uncached differ")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
