@@ -23,6 +23,7 @@ class Anatomy:
         mlp_output: the module whose output is added to the residual.
         position_embedding: the LM's table of learned positions, if it has one.
         pad_position: the position number that the LM itself gives to padding, if it is its own.
+        adds_in_place: whether a layer changes what its MLP gave in place.
     """
 
     layers: str = "model.layers"
@@ -32,6 +33,7 @@ class Anatomy:
     mlp_output: str = "mlp"
     position_embedding: str | None = None
     pad_position: int | None = None
+    adds_in_place: bool = False
 
 
 LLAMA = Anatomy()
@@ -57,10 +59,8 @@ FAMILIES: dict[str, Anatomy] = {
         pad_position=-1,
     ),
     "gpt_neox": Anatomy(layers="gpt_neox.layers", attention="attention"),
-    "gpt2": Anatomy(
-        layers="transformer.h", attention="attn", position_embedding="transformer.wpe"
-    ),
-    "falcon": Anatomy(layers="transformer.h", attention="self_attention"),
+    "gpt2": Anatomy(layers="transformer.h", attention="attn", position_embedding="transformer.wpe"),
+    "falcon": Anatomy(layers="transformer.h", attention="self_attention", adds_in_place=True),
 }
 
 
@@ -89,9 +89,21 @@ def find_layers(lm: nn.Module, anatomy: Anatomy) -> nn.ModuleList:
     Raises:
         AttachError: the LM does not look as its family's anatomy says.
     """
-    try:
-        layers = lm.get_submodule(anatomy.layers)
-    except AttributeError as error:
-        raise AttachError(f"{type(lm).__name__} has no '{anatomy.layers}': {error}") from error
-    assert isinstance(layers, nn.ModuleList)
+    layers = find_part(lm, anatomy.layers)
+    if not isinstance(layers, nn.ModuleList):
+        raise AttachError(f"'{anatomy.layers}' of {type(lm).__name__} is no list of layers")
     return layers
+
+
+def find_part(module: nn.Module, name: str) -> nn.Module:
+    """The submodule of an LM or a layer that an anatomy names.
+
+    Raises:
+        AttachError: it is not there.
+    """
+    try:
+        return module.get_submodule(name)
+    except AttributeError as error:
+        raise AttachError(
+            f"{type(module).__name__} has no '{name}', where its family's anatomy looks for it"
+        ) from error

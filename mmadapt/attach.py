@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from mmadapt.anatomy import find_anatomy, find_layers
+from mmadapt.anatomy import find_anatomy, find_layers, find_part
 from mmadapt.contracts import Encoder, Fusion, Rewrite
 from mmadapt.errors import AttachError
 from mmadapt.types import State
@@ -95,7 +95,7 @@ class Attachment:
             lm.get_output_embeddings().register_forward_pre_hook(self._before_logits),
         ]
         if self._anatomy.position_embedding is not None:
-            positions = lm.get_submodule(self._anatomy.position_embedding)
+            positions = find_part(lm, self._anatomy.position_embedding)
             self._handles.append(positions.register_forward_hook(self._after_positions))
 
     def _hook_layers(self, fusions: Sequence[Fusion]) -> None:
@@ -111,16 +111,17 @@ class Attachment:
                     )
                 for site in fusion.sites():
                     acting.setdefault((site, i), []).append(fusion)
-        for (site, i), chain in sorted(acting.items(), key=lambda item: item[0][1]):
+        # Inputs before outputs: an output's `x` is what the module really read.
+        for (site, i), chain in sorted(acting.items(), key=lambda item: item[0][::-1]):
             layer = layers[i]
             if site == "layer_input":
                 self._hook_layer_input(layer, i, chain)
             elif site.startswith("mlp"):
-                first = layer.get_submodule(anatomy.mlp_input)
-                self._hook_site(site, first, layer.get_submodule(anatomy.mlp_output), i, chain)
+                first = find_part(layer, anatomy.mlp_input)
+                self._hook_site(site, first, find_part(layer, anatomy.mlp_output), i, chain)
             else:
-                first = layer.get_submodule(anatomy.attention)
-                last = layer.get_submodule(anatomy.attention_output or anatomy.attention)
+                first = find_part(layer, anatomy.attention)
+                last = find_part(layer, anatomy.attention_output or anatomy.attention)
                 self._hook_site(site, first, last, i, chain)
 
     def _hook_layer_input(self, layer: nn.Module, i: int, chain: Sequence[Fusion]) -> None:
@@ -171,6 +172,8 @@ class Attachment:
             for method in methods:
                 y = method(i, x, y, self.state)
             y = _as(y, like)
+            if self._anatomy.adds_in_place:
+                y = y.clone()  # the fusion's backward pass may read its result again
             return (y, *output[1:]) if isinstance(output, tuple) else y
 
         if site.endswith("input"):
