@@ -60,9 +60,11 @@ def test_the_language_model_words_captions_and_knows_no_media():
     assert end == tokenizer.eos_token_id
 
 
-def test_the_shipped_vocabulary_is_the_grammars():
-    shipped = AutoTokenizer.from_pretrained(resolve("lm"))
-    assert shipped.get_vocab() == build_tokenizer().get_vocab()
+def test_the_shipped_tokenizer_is_the_scripts():
+    shipped, built = AutoTokenizer.from_pretrained(resolve("lm")), build_tokenizer()
+    assert shipped.get_vocab() == built.get_vocab()
+    text = "a red ring, growing? zebra"
+    assert shipped(text)["input_ids"] == built(text)["input_ids"]
 
 
 def test_the_tokenizer_gives_words_back():

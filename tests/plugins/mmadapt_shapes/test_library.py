@@ -54,6 +54,7 @@ def test_splits_and_seeds_have_files_of_their_own():
         shelf.render_missing()
     assert len({shelf.path(0) for shelf in shelves}) == 4
     assert len({shelf.path(0).read_bytes() for shelf in shelves}) == 4
+    assert len({tuple(shelf.seeds) for shelf in shelves}) == 4, "no scene comes twice"
 
 
 def test_racing_shelves_leave_whole_files_only():
