@@ -31,6 +31,7 @@ class TestDefault(FusionContract):
 class TestLatePrompt(TestDefault):
     """Prompt and slot enter at layer 1, and nothing is trained below it."""
 
+    compiles = False  # compiling takes seconds: the default speaks for all
     families = ("opt", "mistral")
     options = MappingProxyType(
         {"prompt_length": 2, "prompt_at": "start", "start": 1, "prompt_mlp": False}
@@ -40,6 +41,7 @@ class TestLatePrompt(TestDefault):
 class TestEarlyEnd(TestDefault):
     """The slot carries on by itself in the last layer; no soft prompt; one shared connector."""
 
+    compiles = False  # compiling takes seconds: the default speaks for all
     families = ("opt", "gemma3_text")
     options = MappingProxyType(
         {"prompt_length": 0, "start": 1, "end": 3, "connectors": "shared", "pool": "mean"}
@@ -49,6 +51,7 @@ class TestEarlyEnd(TestDefault):
 class TestSlotForEachItem(TestDefault):
     """Clips of three items, each with a slot of its own."""
 
+    compiles = False  # compiling takes seconds: the default speaks for all
     families = ("gpt2", "mistral")
     options = MappingProxyType({"prompt_length": 1, "slots": "item"})
 
@@ -59,6 +62,7 @@ class TestSlotForEachItem(TestDefault):
 class TestTwoEncoders(TestDefault):
     """Two encoders of unequal size have a slot each."""
 
+    compiles = False  # compiling takes seconds: the default speaks for all
     families = ("llama",)
     options = MappingProxyType({"prompt_length": 1, "start": 0, "interval": 3})
 
