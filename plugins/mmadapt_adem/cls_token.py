@@ -36,18 +36,18 @@ def insert_cls(
     for item in items.values():
         absent &= (item < 0).all(dim=1)
     inputs = _place_files(inputs, items, start)
-    inputs = _insert_ids(inputs, name, start, no_media_ids, absent)
+    if is_any(absent, unknown=not items):
+        inputs = _insert_ids(inputs, name, start, no_media_ids, absent)
     for file in range(inputs.media_positions.shape[1]):
         started = torch.zeros_like(absent)
         for encoder, item in items.items():
             here = item == file
-            has_file = here.any(dim=1)
-            at = inputs.media_positions[:, file].clamp_min(0)
-            inputs = _insert_ids(inputs, name, at, media_ids[encoder], has_file & ~started)
-            started |= has_file
-            if is_any(has_file):
-                at = inputs.media_positions[:, file].clamp_min(0)
-                inputs = _insert_embeds(inputs, name, at, cls[encoder], here)
+            first = here.any(dim=1) & ~started
+            if is_any(first, unknown=encoder == next(iter(items))):
+                inputs = _insert_ids(inputs, name, _column(inputs, file), media_ids[encoder], first)
+            if is_any(here):
+                inputs = _insert_embeds(inputs, name, _column(inputs, file), cls[encoder], here)
+            started |= first
     return inputs
 
 
@@ -59,9 +59,9 @@ def text_start(inputs: TextInputs, bos_token_id: int | None) -> Tensor:
     return first + (inputs.input_ids.gather(1, first[:, None])[:, 0] == bos_token_id)
 
 
-def is_any(condition: Tensor) -> bool:
-    """Whether any holds; on the meta device, where nobody knows, yes."""
-    return condition.is_meta or bool(condition.any())
+def is_any(condition: Tensor, *, unknown: bool = True) -> bool:
+    """Whether any holds; `unknown` on the meta device, where tensors have no values."""
+    return unknown if condition.is_meta else bool(condition.any())
 
 
 def _place_files(inputs: TextInputs, items: Mapping[str, Tensor], start: Tensor) -> TextInputs:
@@ -80,10 +80,14 @@ def _place_files(inputs: TextInputs, items: Mapping[str, Tensor], start: Tensor)
     return replace(inputs, media_positions=torch.where(has_file, placed, positions))
 
 
+def _column(inputs: TextInputs, file: int) -> Tensor:
+    return inputs.media_positions[:, file].clamp_min(0)
+
+
 def _insert_ids(
     inputs: TextInputs, name: str, at: Tensor, ids: Sequence[int], present: Tensor
 ) -> TextInputs:
-    if not ids or not is_any(present):
+    if not ids:
         return inputs
     shape = (at.shape[0], len(ids))
     present = present[:, None].expand(shape)

@@ -126,7 +126,7 @@ class AdemFusion(Fusion):
         )
         dtype = self._compute_dtype(keys)
         memory = {"keys": keys.to(dtype), "values": values.to(dtype)}
-        if self.config.gamma > 0 and not mask.is_meta and is_any(~mask):
+        if self.config.gamma > 0 and is_any(~mask, unknown=False):
             memory |= {"mask": mask, "counts": drop_counts(self.config.gamma, mask)}
         return memory
 

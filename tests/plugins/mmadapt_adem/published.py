@@ -12,14 +12,14 @@ from functools import cache
 from typing import Any
 
 import torch
-from mmadapt_adem.config import AdemConfig
-from mmadapt_adem.fusion import AdemFusion
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
 
 from mmadapt.contracts import Encoder, FusionContext, Head, encoder_info
 from mmadapt.model import MultimodalModel
 from mmadapt.types import Features, LevelSpec, MediaInputs
+from mmadapt_adem.config import AdemConfig
+from mmadapt_adem.fusion import AdemFusion
 
 WIDTH, MLP, LAYERS, HEADS, VOCAB = 64, 192, 3, 4, 97
 VISION_WIDTH, VISION_BLOCKS, PATCH, SIDE = 1024, 3, 14, 4

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from mmadapt_adem.bottleneck import Bottleneck
-from mmadapt_adem.config import AdemConfig
-from mmadapt_adem.fusion import AdemFusion
 
 from mmadapt.attach import Attachment
 from mmadapt.contracts import encoder_info
 from mmadapt.errors import RecipeError
 from mmadapt.types import LevelSpec
+from mmadapt_adem.bottleneck import Bottleneck
+from mmadapt_adem.config import AdemConfig
+from mmadapt_adem.fusion import AdemFusion
 from tests.tiny import TinyEncoder, context, tiny_lm
 
 LEVEL = [LevelSpec(4, normed=True)]

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from mmadapt_adem.config import AdemConfig
-from mmadapt_adem.fusion import AdemFusion
 from pydantic import ValidationError
 
 from mmadapt.contracts import EncoderInfo, FusionContext
 from mmadapt.errors import RecipeError
 from mmadapt.registry import get_registry
 from mmadapt.types import Features, LevelSpec
+from mmadapt_adem.config import AdemConfig
+from mmadapt_adem.fusion import AdemFusion
 
 CLIP_L = EncoderInfo("image", 1024, 24, num_prefix_tokens=1, grid=(16, 16))
 

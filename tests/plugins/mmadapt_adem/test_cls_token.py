@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from mmadapt_adem.cls_token import insert_cls
 from torch import Tensor
 
 from mmadapt.types import TextInputs
+from mmadapt_adem.cls_token import insert_cls
 
 BOS = 1
 

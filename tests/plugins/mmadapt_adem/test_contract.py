@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from mmadapt_adem.config import AdemConfig
-from mmadapt_adem.fusion import AdemFusion
-
 from mmadapt.contracts import Encoder, FusionContext
 from mmadapt.testing import FusionContract
+from mmadapt_adem.config import AdemConfig
+from mmadapt_adem.fusion import AdemFusion
 from tests.tiny import TinyEncoder
 
 SMALL = {"scales": [(4, 4), (2, 2)], "hidden_size": 8, "gamma": 0.3}

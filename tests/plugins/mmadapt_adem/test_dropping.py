@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from mmadapt_adem.dropping import drop_counts, drop_lowest
 from torch import Tensor
+
+from mmadapt_adem.dropping import drop_counts, drop_lowest
 
 
 def naive(scores: Tensor, gamma: float, mask: Tensor) -> Tensor:

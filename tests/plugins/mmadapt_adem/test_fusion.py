@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from mmadapt_adem.activations import ACTIVATIONS
-from mmadapt_adem.config import AdemConfig
-from mmadapt_adem.fusion import AdemFusion
 from torch import Tensor
 
 from mmadapt.contracts import Encoder, Head
 from mmadapt.errors import RecipeError
 from mmadapt.model import MultimodalModel
+from mmadapt_adem.activations import ACTIVATIONS
+from mmadapt_adem.config import AdemConfig
+from mmadapt_adem.fusion import AdemFusion
 from tests.tiny import TinyEncoder, context, tiny_lm
 
 BASE: dict[str, Any] = {"scales": [(4, 4), (2, 2)], "beta": 1.0, "alpha": 0.5, "gamma": 0.3}

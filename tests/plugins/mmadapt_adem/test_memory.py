@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from mmadapt_adem.config import AdemConfig
-from mmadapt_adem.memory import EncoderMemory, interpolate, item_places
 
 from mmadapt.contracts import EncoderInfo
 from mmadapt.types import Features
+from mmadapt_adem.config import AdemConfig
+from mmadapt_adem.memory import EncoderMemory, interpolate, item_places
 
 TOKENS, E, D = 5, 6, 8
 

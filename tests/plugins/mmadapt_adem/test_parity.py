@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from mmadapt_adem.config import AdemConfig
-from mmadapt_adem.fusion import AdemFusion
 from torch import Tensor
 
 from mmadapt.contracts import EncoderInfo, FusionContext
 from mmadapt.model import MultimodalModel
 from mmadapt.types import Features
+from mmadapt_adem.config import AdemConfig
+from mmadapt_adem.fusion import AdemFusion
 from tests.plugins.mmadapt_adem.published import batch, build_model, media, parameter_names
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from mmadapt_adem.pooling import pool_scales
 
 
