@@ -15,7 +15,7 @@ from transformers.utils import ModelOutput
 
 from mmadapt.attach import Attachment
 from mmadapt.contracts import Encoder, Fusion, Head, encoder_info
-from mmadapt.errors import DataError
+from mmadapt.errors import AttachError, DataError
 from mmadapt.freeze import freeze, keep_statistics
 from mmadapt.types import IGNORE_INDEX, Features, LevelSpec, MediaInputs, State, TextInputs
 
@@ -47,7 +47,7 @@ class MultimodalModel(nn.Module):
         lm_dropout: leave the LM's own dropout alive in training.
 
     Raises:
-        AttachError: a fusion cannot be hooked into this LM.
+        AttachError: a fusion cannot be hooked into this LM, or two have the same name.
     """
 
     def __init__(
@@ -63,6 +63,9 @@ class MultimodalModel(nn.Module):
         lm_dropout: bool = False,
     ) -> None:
         super().__init__()
+        names = [fusion.name for fusion in fusions]
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise AttachError(f"two fusions are named '{repeated[0]}'; give one another `name`")
         self.lm = lm
         self.tokenizer = tokenizer
         self.encoders = nn.ModuleDict(encoders)
@@ -198,7 +201,8 @@ class MultimodalModel(nn.Module):
     ) -> TextInputs:
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         if media_positions is None:
-            media_positions = mask.long().argmax(dim=1, keepdim=True)  # the first real token
+            # The first real token; a text may be empty.
+            media_positions = nn.functional.pad(mask, (0, 1), value=1).long().argmax(1, True)
         text = TextInputs(input_ids, mask.bool(), labels, media_positions)
         for name, fusion in self.fusions.items():
             text = cast(Fusion, fusion).embeds(text, features[name])
@@ -237,33 +241,21 @@ class MultimodalModel(nn.Module):
 
         Returns:
             (b, new) ids of the new tokens, or what `return_dict_in_generate` returns.
+
+        Raises:
+            DataError: a prompt is empty and no fusion inserts anything.
         """
         was_training = self.training
         self.eval()
         try:
             features = self.encode(media or {})
-            text = self._text(
-                input_ids, attention_mask, None, media_positions, features
-            ).padded_left()
-            if not options.get("do_sample"):
-                options = {
-                    "do_sample": False,
-                    "temperature": None,
-                    "top_p": None,
-                    "top_k": None,
-                    **options,
-                }
-            own = self.lm.generation_config
-            pad = self.tokenizer.pad_token_id if self.tokenizer is not None else None
-            options.setdefault("pad_token_id", 0 if pad is None else pad)
-            if "max_new_tokens" not in options and "max_length" not in options:
-                options["max_new_tokens"] = 64
-            if not all(cast(Fusion, fusion).causal for fusion in self.fusions.values()):
-                options = {**options, "use_cache": False}
-            beams = max(
-                options.get("num_beams") or own.num_beams or 1,
-                options.get("num_return_sequences") or own.num_return_sequences or 1,
-            )
+            text = self._text(input_ids, attention_mask, None, media_positions, features)
+            if not bool(text.attention_mask.any(dim=1).all()):
+                raise DataError(
+                    "generate", None, "a prompt is empty, so there is nothing to continue; give one"
+                )
+            text = text.padded_left()
+            options, beams = self._generation_options(options)
             with self._prepared(State(text), features, beams):
                 output = cast(Any, self.lm).generate(
                     input_ids=text.input_ids,
@@ -276,6 +268,24 @@ class MultimodalModel(nn.Module):
             return output[:, text.input_ids.shape[1] :]
         output.sequences = output.sequences[:, text.input_ids.shape[1] :]
         return output
+
+    def _generation_options(self, options: dict[str, Any]) -> tuple[dict[str, Any], int]:
+        """What `generate` of transformers is given, and the rows that it makes of a sample."""
+        config = options.get("generation_config")
+        own = config if config is not None else self.lm.generation_config
+        defaults: dict[str, Any] = {}
+        if config is None or config.pad_token_id is None:
+            pad = None if self.tokenizer is None else self.tokenizer.pad_token_id
+            defaults["pad_token_id"] = 0 if pad is None else pad
+        if config is None and not options.get("do_sample"):
+            defaults |= {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+        if config is None and "max_length" not in options:
+            defaults["max_new_tokens"] = 64
+        options = {**defaults, **options}
+        if not all(cast(Fusion, fusion).causal for fusion in self.fusions.values()):
+            options["use_cache"] = False
+        names = ("num_beams", "num_return_sequences")
+        return options, max(options.get(name) or getattr(own, name) or 1 for name in names)
 
     def generate(
         self,
