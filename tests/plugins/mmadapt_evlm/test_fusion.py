@@ -183,7 +183,11 @@ def test_decay_spares_gates_norms_and_tokens():
     spared = {names[id(p)] for p in without["params"]}
     assert all("norm" in n or "gate" in n or n.startswith("tokens") for n in spared)
     decayed = {names[id(p)] for p in with_decay["params"]}
-    assert "blocks.0.mlp.experts.up" in decayed and "blocks.0.mlp.router.weight" in decayed
+    assert (
+        "tokens.shared" in spared
+        and "blocks.0.mlp.experts.up" in decayed
+        and "blocks.0.mlp.router.weight" in decayed
+    )
     assert len(decayed) + len(spared) == len(names)
 
 
