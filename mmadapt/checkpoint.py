@@ -82,12 +82,17 @@ def save_adapter(model: MultimodalModel, folder: Path) -> None:
         write_tensors(model.adapter_state_dict(), staging / WEIGHTS)
         if recipe is not None:
             recipe.dump(staging / RECIPE)
-        bases = {"format_version": FORMAT_VERSION, "models": base_fingerprints(model)}
+        bases = {
+            "format_version": FORMAT_VERSION,
+            "weights": _digest(staging / WEIGHTS),
+            "models": base_fingerprints(model),
+        }
         (staging / BASES).write_text(json.dumps(bases, indent=2) + "\n")
         (staging / CARD).write_text(model_card(model))
         _replace(staging, folder)
-    except OSError as error:
-        raise AdapterError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise AdapterError(f"{folder}: cannot be written: {reason}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -106,9 +111,9 @@ def write_tensors(tensors: Mapping[str, Tensor], file: Path) -> None:
     """Writes tensors as safetensors through a temporary name, so that no half file is ever seen."""
     part = file.with_name(f".{file.name}.part")
     metadata = {"format": "pt", "mmadapt_format": str(FORMAT_VERSION)}
-    save_file(
-        {k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part, metadata=metadata
-    )
+    # Copies, because safetensors refuses parameters that a fusion uses under two names.
+    copies = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+    save_file(copies, part, metadata=metadata)
     os.replace(part, file)
 
 
@@ -163,19 +168,30 @@ def load_into(model: MultimodalModel, folder: Path) -> None:
         AdapterError: it is damaged, does not fit, or was trained on other base models.
     """
     tensors = read_tensors(folder / WEIGHTS)
-    _check_bases(folder / BASES, base_fingerprints(model))
+    _check_bases(folder, base_fingerprints(model))
     model.load_adapter_state_dict(tensors)
 
 
-def _check_bases(file: Path, now: Mapping[str, Any]) -> None:
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _check_bases(folder: Path, now: Mapping[str, Any]) -> None:
     try:
-        then = json.loads(file.read_text())["models"]
+        written = json.loads((folder / BASES).read_text())
+        then, digest = dict(written["models"]), written["weights"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise AdapterError(
-            f"{file} is missing or damaged, so the base models are unknown"
+            f"{folder / BASES} is missing or damaged, so the base models are unknown"
         ) from error
+    if digest != _digest(folder / WEIGHTS):
+        raise AdapterError(
+            f"{folder / WEIGHTS} is not the file that was saved with {BASES}: it was damaged, or "
+            "the folder was written halfway; save the adapter again"
+        )
     for name, base in now.items():
-        saved = then.get(name) if isinstance(then, dict) else None
+        saved = then.get(name)
         if not isinstance(saved, dict):
             raise AdapterError(
                 f"the adapter was trained without '{name}'; it has {_some(sorted(then))}"
