@@ -4,7 +4,8 @@
     result = scale * sum over S of g_i E_i(x) + world(x)
 
 The paper cites DeepSeekMoE (arXiv 2401.06066) and gives no more than the numbers of replicas,
-slices and active experts. No token is ever dropped. The experts' weights are plain tensors, so any
+slices and active experts. No token is ever dropped, so an expert's share of them is known
+only when they are there: torch.compile breaks its graph at this place. The experts' weights are plain tensors, so any
 optimiser, sharding and checkpoint takes them as they are.
 """
 

@@ -21,10 +21,10 @@ class TestDenseKeepsTheContract(FusionContract):
 
 
 class TestExpertsKeepTheContract(FusionContract):
-
     compiles = False  # how many tokens an expert gets is known only when they arrive
     families = ("mistral",)
     noise = 0.2
+    compiles = False  # how many tokens an expert gets is read from the data
 
     def make(self, context: FusionContext) -> EvlmFusion:
         moe = {"z_loss_coefficient": 0.01, "num_replicas": 2, "num_slices": 2, "top_k": 2}
