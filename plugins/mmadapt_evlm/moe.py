@@ -5,8 +5,8 @@
 
 The paper cites DeepSeekMoE (arXiv 2401.06066) and gives no more than the numbers of replicas,
 slices and active experts. No token is ever dropped, so an expert's share of them is known
-only when they are there: torch.compile breaks its graph at this place. The experts' weights are plain tensors, so any
-optimiser, sharding and checkpoint takes them as they are.
+only when they are there: torch.compile breaks its graph at this place. The experts' weights are
+plain tensors, so any optimiser, sharding and checkpoint takes them as they are.
 """
 
 from __future__ import annotations
