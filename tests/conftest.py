@@ -1,4 +1,4 @@
-"""One thread per test process: tiny tensors gain nothing from more, and processes share the cores."""
+"""One thread per test process: tests are tiny, and processes share the cores."""
 
 from __future__ import annotations
 

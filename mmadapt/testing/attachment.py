@@ -135,5 +135,5 @@ def _plain(lm: Any, batch: dict) -> Tensor:
 
 def _shorter(batch: dict, cut: int) -> dict:
     length = batch["input_ids"].shape[1] - cut
-    text = {name: batch[name][:, :length] for name in ("input_ids", "attention_mask")}
+    text = {name: batch[name][:, :length].contiguous() for name in ("input_ids", "attention_mask")}
     return {**batch, **text}

@@ -43,7 +43,7 @@ def test_departures_name_what_differs_from_the_paper():
 
 def test_a_scale_that_the_grid_cannot_give_is_an_error():
     fusion = {**PARTS["fusion"], "scales": [[16, 16]]}
-    with pytest.raises(RecipeError, match="8 x 8|8x8|grid"):
+    with pytest.raises(RecipeError, match=r"8 x 8|8x8|grid"):
         dry_run(load_recipe({**PARTS, "fusion": fusion}))
 
 

@@ -62,6 +62,11 @@ def test_every_choice_is_a_function_of_seed_epoch_and_index():
     assert len(targets) > 1
 
 
+def test_targets_are_drawn_anew_in_every_epoch():
+    samples = dataset(head=Guessing(None))
+    assert len({samples[epoch, 3].input_ids[1] for epoch in range(12)}) > 1
+
+
 @pytest.mark.parametrize("augment", [False, True])
 def test_only_what_no_choice_went_into_is_kept(augment):
     processor = world.ColourProcessor(noise=True)
@@ -101,9 +106,9 @@ def test_datasets_share_media_but_not_texts():
     second = dataset(
         source=world.ColourSource(world.ColourConfig(start=1)), cache=cache, training=False
     )
-    first[1]
+    assert first[1].id == "s1" and second[1].id == "s2"
     world.CALLS.clear()
-    assert second[0].input_ids.tolist() == [4]
+    assert first[2].id == "s2" and second[1].input_ids.tolist() == [4]
     assert world.CALLS == []
 
 

@@ -140,6 +140,20 @@ def test_a_batch_without_media_has_only_the_prompt() -> None:
     assert inserted(real(prompt_length=0), None).input_ids.shape == (2, 3)
 
 
+@torch.no_grad()
+def test_encoders_keep_their_slots_whatever_the_order_in_the_batch() -> None:
+    lm, encoders = tiny_lm("llama"), {"a": TinyEncoder(), "b": TinyEncoder(width=16)}
+    fusion = EpalmFusion(EpalmConfig(), context(lm, encoders))
+    model = MultimodalModel(lm, None, encoders, [fusion], Head(None)).eval()
+    media = {name: encoder.inputs(2) for name, encoder in encoders.items()}
+    media["a"]["item"][0] = media["b"]["item"][1] = -1
+    ids = torch.tensor([[5, 6, 7], [8, 9, 4]])
+    logits = [
+        model(ids, media=dict(order)).logits for order in (media.items(), [*media.items()][::-1])
+    ]
+    assert torch.equal(*logits)
+
+
 @pytest.mark.parametrize(("at", "reach"), [("input", True), ("start", False)])
 def test_where_the_backward_pass_ends(at: str, reach: bool) -> None:
     """A soft prompt at the input puts the layers below start in the graph; at start it does not."""

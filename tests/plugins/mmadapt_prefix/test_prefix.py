@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from mmadapt_prefix.fusion import PrefixConfig, PrefixFusion
-from tests.tiny import TinyEncoder, context, tiny_lm
 
 from mmadapt.contracts import Head
 from mmadapt.model import MultimodalModel
+from mmadapt_prefix.fusion import PrefixConfig, PrefixFusion
+from tests.tiny import TinyEncoder, context, tiny_lm
 
 
 def build(connector: str = "mlp", items: int = 1, family: str = "llama", **options):

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 import transformers as hf
+
 from mmadapt_vision.augment import OPERATIONS, Views, random_crop
 from mmadapt_vision.pixels import pixel_rule
-
 from tests.plugins.mmadapt_vision.tiny_vision import frames, picture
 
 RULE = pixel_rule(hf.ViTImageProcessor(size={"height": 32, "width": 32}), fallback_size=(32, 32))

@@ -8,13 +8,13 @@ import av
 import numpy as np
 import pytest
 import torch
-from mmadapt_vision.config import VitConfig, VitFramesConfig
-from mmadapt_vision.frames import VitFramesEncoder
-from mmadapt_vision.vit import VitEncoder
 
 from mmadapt.contracts import encoder_info
 from mmadapt.errors import MediaError
 from mmadapt.types import LevelSpec
+from mmadapt_vision.config import VitConfig, VitFramesConfig
+from mmadapt_vision.frames import VitFramesEncoder
+from mmadapt_vision.vit import VitEncoder
 from tests.plugins.mmadapt_vision.tiny_vision import BLOCKS, frames, save_model
 
 LEVELS = [LevelSpec(0), LevelSpec(BLOCKS - 1, normed=True)]

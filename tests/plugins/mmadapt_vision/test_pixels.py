@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 import transformers as hf
-from mmadapt_vision.augment import Views
-from mmadapt_vision.pixels import CONSTANTS, pixel_rule
 from torchvision.transforms.v2 import functional as F
 
 from mmadapt.errors import ModelError
+from mmadapt_vision.augment import Views
+from mmadapt_vision.pixels import CONSTANTS, pixel_rule
 from tests.plugins.mmadapt_vision.tiny_vision import (
     IMAGE_MODELS,
     VIDEO_MODELS,

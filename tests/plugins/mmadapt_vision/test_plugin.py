@@ -5,10 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from mmadapt_vision.config import VideoConfig, VitConfig, VitFramesConfig
-
 from mmadapt.contracts import Encoder
 from mmadapt.registry import get_registry
+from mmadapt_vision.config import VideoConfig, VitConfig, VitFramesConfig
 
 
 def test_the_encoders_are_announced_and_load():

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 import transformers as hf
-from mmadapt_vision.config import VideoConfig
-from mmadapt_vision.video import VideoEncoder
 
 from mmadapt.contracts import encoder_info
 from mmadapt.errors import ModelError
 from mmadapt.types import LevelSpec
+from mmadapt_vision.config import VideoConfig
+from mmadapt_vision.video import VideoEncoder
 from tests.plugins.mmadapt_vision.tiny_vision import (
     BLOCKS,
     VIDEO_MODELS,

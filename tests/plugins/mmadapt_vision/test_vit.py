@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 import transformers as hf
-from mmadapt_vision.config import VitConfig
-from mmadapt_vision.vit import VitEncoder
 
 from mmadapt.contracts import encoder_info
 from mmadapt.errors import ModelError
 from mmadapt.types import LevelSpec
+from mmadapt_vision.config import VitConfig
+from mmadapt_vision.vit import VitEncoder
 from tests.plugins.mmadapt_vision.tiny_vision import (
     BLOCKS,
     IMAGE_MODELS,
