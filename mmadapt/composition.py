@@ -86,6 +86,9 @@ def _build(
     head: Head,
 ) -> MultimodalModel:
     recipe = resolved.recipe
+    if recipe.train.unfreeze:
+        message = "this version keeps every encoder block frozen"
+        raise RecipeError([recipe.problem(("train", "unfreeze"), message, "remove it")])
     fusions: list[Fusion] = []
     served: dict[str, list[str]] = {}
     for part, resolved_part in zip(recipe.fusions, resolved.fusions, strict=True):

@@ -98,3 +98,4 @@ def _trained_blind(session: Session, split: str, steps: int) -> EvaluationResult
         return _row(session, split, "blank", "trained without media")
     finally:
         model.load_adapter_state_dict(trained)
+        (session.folder.path / "blind").rmdir()  # the trainer makes it, and nothing is kept

@@ -50,3 +50,9 @@ def test_a_scale_that_the_grid_cannot_give_is_an_error():
 def test_a_missing_model_folder_is_one_error():
     with pytest.raises(ModelError, match=r"\./nowhere does not exist"):
         dry_run(load_recipe({**PARTS, "lm": {"model": "./nowhere"}}))
+
+
+def test_unfreezing_is_refused_rather_than_ignored():
+    train = {"unfreeze": [{"encoder": "image", "blocks": "2:"}]}
+    with pytest.raises(RecipeError, match=r"train\.unfreeze.*frozen"):
+        compose({**PARTS, "train": train})

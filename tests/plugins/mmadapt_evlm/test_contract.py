@@ -21,7 +21,6 @@ class TestDenseKeepsTheContract(FusionContract):
 
 
 class TestExpertsKeepTheContract(FusionContract):
-    compiles = False  # how many tokens an expert gets is known only when they arrive
     families = ("mistral",)
     noise = 0.2
     compiles = False  # how many tokens an expert gets is read from the data
