@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,4 +99,4 @@ def _trained_blind(session: Session, split: str, steps: int) -> EvaluationResult
         return _row(session, split, "blank", "trained without media")
     finally:
         model.load_adapter_state_dict(trained)
-        (session.folder.path / "blind").rmdir()  # the trainer makes it, and nothing is kept
+        shutil.rmtree(session.folder.path / "blind", ignore_errors=True)  # nothing there is kept
