@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler, get_worker_info
+from torch.utils.data import Dataset, get_worker_info
 
 from mmadapt.contracts import Head, Processor, Source
 from mmadapt.data.cache import MemoryCache
@@ -60,35 +60,6 @@ class Item:
     media_positions: np.ndarray
     media: tuple[Medium, ...] = ()
     failed: tuple[Failed, ...] = ()
-
-
-class EpochSampler(Sampler[tuple[int, int]]):
-    """Yields (epoch, index) in an order that is a function of the seed and the epoch alone.
-
-    The epoch travels with the index, so that workers that outlive an epoch know it, and a resumed
-    run meets the same samples with the same random choices.
-
-    Args:
-        length: number of samples.
-        seed: of the order.
-        shuffle: a new random order in every epoch; otherwise the source's own.
-    """
-
-    def __init__(self, length: int, seed: int = 0, *, shuffle: bool = True) -> None:
-        self.length, self.seed, self.shuffle, self.epoch = length, seed, shuffle, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """The trainer calls this before every epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.arange(self.length)
-        if self.shuffle:
-            order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
-        return ((self.epoch, index) for index in order.tolist())
 
 
 class MediaDataset(Dataset[Item | Failed]):

@@ -10,7 +10,7 @@ from typing import Any
 from tqdm import tqdm
 from transformers import TrainerCallback
 
-from mmadapt.data.dataset import EpochSampler
+from mmadapt.data.order import EpochSampler
 from mmadapt.files import write_jsonl
 
 
@@ -97,6 +97,10 @@ class ProgressBar(TrainerCallback):
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Closes the bar."""
+        self.close()
+
+    def close(self) -> None:
+        """Closes the bar, also where training ends by an error."""
         if self.bar is not None:
             self.bar.close()
             self.bar = None

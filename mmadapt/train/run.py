@@ -103,6 +103,7 @@ def _trained(session: Session) -> AdapterTrainer:
         metric=metric,
         workers=training_workers(samples),
     )
+    folder.open()
     trainer = AdapterTrainer(
         session.model,
         args,

@@ -125,7 +125,6 @@ def start(resolved: ResolvedRecipe, folder: RunFolder, allow_code: bool, quiet: 
         model = model.to("cuda")
     initial = {name: value.clone() for name, value in model.adapter_state_dict().items()}
     seconds = {"data": read - began, "model": time.perf_counter() - read}
-    folder.open()
     return Session(
         resolved,
         folder,

@@ -23,7 +23,8 @@ from transformers import (
 
 from mmadapt.checkpoint import WEIGHTS, read_tensors, write_tensors
 from mmadapt.data.collate import Collator, padding_id
-from mmadapt.data.dataset import EpochSampler, Failed, MediaDataset
+from mmadapt.data.dataset import Failed, MediaDataset
+from mmadapt.data.order import EpochSampler
 from mmadapt.errors import DataError, MediaError, RecipeError
 from mmadapt.train.callbacks import EpochOrder, ProgressBar
 from mmadapt.train.optimizer import parameter_groups
@@ -113,6 +114,15 @@ class AdapterTrainer(Trainer):
             )
             self.optimizer = cls(groups, **options)
         return self.optimizer
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Trains as its base does; the progress bar never outlives an error."""
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            for callback in self.callback_handler.callbacks:
+                if isinstance(callback, ProgressBar):
+                    callback.close()
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
         if self.args.train_sampling_strategy in ("random", "sequential"):

@@ -60,6 +60,10 @@ def test_after_the_text_the_column_is_still_known() -> None:
     assert rows(hide_columns(0, None, SLOT, 1, state(past=5, keys=6))) == ["x.xxxx"]
 
 
+def test_columns_after_the_text_are_not_its_last_one() -> None:
+    assert rows(hide_columns(0, None, SLOT.flip(1)[:, :3], 1, state(past=4, keys=5))) == ["xx.xx"]
+
+
 def test_a_sliding_cache_has_dropped_the_first_columns() -> None:
     for past, want in ((4, "x.xxx"), (5, ".xxxx"), (6, "xxxxx")):
         mask = torch.ones(1, 1, 1, 5, dtype=torch.bool)

@@ -6,7 +6,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from mmadapt.data.cache import MemoryCache
-from mmadapt.data.dataset import EpochSampler, Failed, MediaDataset
+from mmadapt.data.dataset import Failed, MediaDataset
+from mmadapt.data.order import EpochSampler
 from mmadapt.errors import DataError, MediaError
 from tests import world
 from tests.tiny import tiny_tokenizer

@@ -1,7 +1,7 @@
 import json
 from types import SimpleNamespace
 
-from mmadapt.data.dataset import EpochSampler
+from mmadapt.data.order import EpochSampler
 from mmadapt.train.callbacks import EpochOrder, ProgressBar, RunLog
 
 

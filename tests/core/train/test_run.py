@@ -137,6 +137,10 @@ def test_a_failed_start_leaves_no_run_behind(lm, tmp_path):
     bad = {"use": "tests.world:ColourSource", "count": 0}
     with pytest.raises(RecipeError, match=r"data\.test has no samples"):
         run(world.recipe(lm, data={"test": bad}), tmp_path / "a")
+    validation = {"use": "tests.world:ColourSource", "count": 4}
+    clash = {"eval_steps": 2, "save_steps": 3}
+    with pytest.raises(RecipeError, match="saving steps"):
+        run(world.recipe(lm, data={"validation": validation}, train=clash), tmp_path / "a")
     assert not (tmp_path / "a").exists()
 
 

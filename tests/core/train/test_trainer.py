@@ -9,7 +9,7 @@ from mmadapt.data.dataset import MediaDataset
 from mmadapt.errors import DataError, MediaError, RecipeError
 from mmadapt.recipe import TrainConfig
 from mmadapt.train.arguments import training_arguments
-from mmadapt.train.callbacks import RunLog
+from mmadapt.train.callbacks import ProgressBar, RunLog
 from mmadapt.train.checkpoints import last_checkpoint
 from mmadapt.train.trainer import AdapterTrainer
 from tests import world
@@ -235,3 +235,12 @@ def test_an_optimiser_that_needs_the_whole_model_is_refused(lm, tmp_path):
     trainer = trainer_of(model_of(lm), tmp_path, keys={"optim": "lomo"})
     with pytest.raises((RecipeError, ImportError)):
         trainer.create_optimizer()
+
+
+def test_an_error_does_not_leave_the_progress_bar_open(lm, tmp_path):
+    source = world.ColourSource(world.ColourConfig(bad=[2]))
+    trainer = trainer_of(model_of(lm), tmp_path, source, keys={"disable_tqdm": False})
+    (bar,) = (c for c in trainer.callback_handler.callbacks if isinstance(c, ProgressBar))
+    with pytest.raises(MediaError):
+        trainer.train()
+    assert bar.shown is not None and bar.bar is None
