@@ -70,6 +70,13 @@ class Encoder(nn.Module, ABC):
         """The MLP module of a block, for fusions that add a bottleneck beside it."""
         raise TypeError(f"{type(self).__name__} does not expose the MLPs of its blocks")
 
+    def block(self, index: int) -> nn.Module:
+        """The module of a block, for `train.unfreeze`; by default found in `self.blocks`."""
+        blocks = getattr(self, "blocks", None)
+        if not isinstance(blocks, nn.ModuleList):
+            raise TypeError(f"{type(self).__name__} does not expose its blocks")
+        return blocks[index]
+
     def fingerprint_config(self) -> dict[str, Any]:
         """What must be equal for an adapter to fit: the weights' configuration."""
         return {"hidden_size": self.hidden_size, "num_levels": self.num_levels}
