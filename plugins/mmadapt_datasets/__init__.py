@@ -1,0 +1,1 @@
+"""Published datasets, read from the files as their authors distribute them."""
