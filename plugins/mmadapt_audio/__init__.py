@@ -1,0 +1,1 @@
+"""Encoders that hear: audio spectrogram transformers and the encoder of Whisper."""

@@ -1,0 +1,11 @@
+"""Announces the audio encoders; nothing here imports torch."""
+
+from mmadapt.hookspecs import Register, hookimpl
+
+
+@hookimpl
+def register_encoders(register: Register) -> None:
+    """Announces `ast`."""
+    register(
+        "ast", "mmadapt_audio.ast_encoder:AstEncoder", "sounds through an audio spectrogram ViT"
+    )
