@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mmadapt.contracts import Source
 from mmadapt.types import MediaPart, Sample
 from mmadapt_shapes.library import Shelf
-from mmadapt_shapes.world import FIELDS, QUESTIONS, Medium, Split, caption, joint_caption
+from mmadapt_shapes.world import FIELDS, QUESTIONS, SPLITS, Medium, Split, caption, joint_caption
 
 Media = Literal["video", "image", "audio", "audio_video"]
 
@@ -33,6 +34,8 @@ class ShapesConfig(BaseModel):
         task: Captions, or one question and its answer for each sample.
         count: Number of samples; default: all of a moderate number of files.
         seed: Of the files: place, size, speed, shade.
+        missing: Share of the captioned ``audio_video`` samples that have only the clip or only the
+            sound, as likely one as the other; their caption names only what is there.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,6 +45,13 @@ class ShapesConfig(BaseModel):
     task: Literal["caption", "qa"] = "caption"
     count: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0)
+    missing: float = Field(default=0.0, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _possible(self) -> ShapesConfig:
+        if self.missing and (self.media, self.task) != ("audio_video", "caption"):
+            raise ValueError("missing needs media: audio_video and task: caption")
+        return self
 
 
 class ShapesSource(Source):
@@ -89,9 +99,13 @@ class ShapesSource(Source):
             self._ready = True
 
     def _numbers(self, file: int) -> dict[Medium, int]:
-        """Return which file of each shelf sample ``file`` uses."""
+        """Return which file of each shelf sample ``file`` uses; a missing medium has none."""
         count = next(iter(self._shelves.values())).count
-        return {m: (file + _STRIDE * i) % count for i, m in enumerate(self._mediums)}
+        numbers = {m: (file + _STRIDE * i) % count for i, m in enumerate(self._mediums)}
+        rng = np.random.default_rng([self.config.seed, SPLITS.index(self.config.split), file])
+        if rng.random() < self.config.missing:
+            del numbers[self._mediums[rng.integers(len(self._mediums))]]
+        return numbers
 
     def _shown(self, file: int) -> tuple[list[MediaPart], dict[Medium, dict[str, str]]]:
         numbers = self._numbers(file)

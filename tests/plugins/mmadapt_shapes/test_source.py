@@ -55,6 +55,18 @@ def test_both_are_named_and_both_are_held_out():
         assert all(value in sample["target"] for value in meta.values())
 
 
+def test_missing_media_leave_any_part_and_its_caption():
+    whole = list(source(media="audio_video", count=60))
+    samples = list(source(media="audio_video", count=60, missing=0.5))
+    kinds = [tuple(part["type"] for part in sample["media"]) for sample in samples]
+    assert 20 <= sum(len(kind) == 1 for kind in kinds) <= 40
+    assert set(kinds) == {("video", "audio"), ("video",), ("audio",)}
+    for sample, full in zip(samples, whole, strict=True):
+        words = dict(zip(("video", "audio"), full["target"].split(" with "), strict=True))
+        said = [words[part["type"]] for part in sample["media"]]
+        assert sample["target"] == " with ".join(said)
+
+
 def test_questions_ask_each_field_of_each_file():
     samples = list(source(task="qa"))
     assert [sample["meta"]["field"] for sample in samples] == ["colour", "shape", "motion"] * 2
@@ -71,7 +83,9 @@ def test_the_default_count_shows_every_combination_of_the_split_alone(split):
     assert shown == {tuple(c.values()) for c in combinations("video", split)}
 
 
-@pytest.mark.parametrize("wrong", [{"split": "dev"}, {"count": 0}, {"medium": "video"}])
+@pytest.mark.parametrize(
+    "wrong", [{"split": "dev"}, {"count": 0}, {"medium": "video"}, {"missing": 0.5}]
+)
 def test_unknown_options_are_refused(wrong):
     with pytest.raises(ValidationError):
         ShapesConfig(**{"split": "test", **wrong})
