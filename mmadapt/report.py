@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -44,3 +46,28 @@ def example_lines(predictions: Sequence[Mapping[str, Any]], count: int) -> str:
         extra = f" (and {more} more)" if more > 0 else ""
         lines += [f"  answer     {prediction['answer']}", f"  reference  {reference}{extra}", ""]
     return "\n".join(lines).rstrip()
+
+
+def trainable_rows(
+    kinds: Mapping[str, int], parameters: Mapping[str, int]
+) -> list[tuple[str, str]]:
+    """What trains, by kind, then by name, the like parts of all layers in one row.
+
+    Args:
+        kinds: parameters of each kind.
+        parameters: sizes by name.
+
+    Example:
+        >>> trainable_rows({"mine: gates": 2}, {"gate.0.x": 1, "gate.1.x": 1})
+        [('mine: gates', '              2'), ('  gate.*.x', '              2  (2 x 1)')]
+    """
+    rows = [(kind, f"{count:>15,}") for kind, count in kinds.items()]
+    sizes: dict[str, Counter[int]] = defaultdict(Counter)
+    for name, size in parameters.items():
+        sizes[re.sub(r"\.\d+(?=\.|$)", ".*", name)][size] += 1
+    for name, found in sizes.items():
+        terms = " + ".join(f"{times} x {size:,}" for size, times in found.items())
+        count = sum(size * times for size, times in found.items())
+        repeated = f"  ({terms})" if found.total() > 1 else ""
+        rows.append((f"  {name}", f"{count:>15,}{repeated}"))
+    return rows

@@ -142,6 +142,10 @@ class Fusion(nn.Module):
         """Optimiser groups of this fusion's parameters; None for the trainer's usual two."""
         return None
 
+    def kind_of(self, parameter: str) -> str:
+        """What `mmadapt check` counts a parameter of this name as; by default its top module."""
+        return parameter.partition(".")[0]
+
     def departures(self) -> list[str]:
         """How this configuration differs from the published method, one plain sentence each."""
         return []

@@ -207,6 +207,8 @@ class Recipe(Strict):
         train: How to train.
         evaluate: How to evaluate.
         departures: How this recipe differs from the published one, in sentences.
+        configs: Folder, relative to the recipe, of `<model id>/config.json` files that
+            `mmadapt check` reads in place of the hub's.
     """
 
     name: FileName
@@ -222,6 +224,7 @@ class Recipe(Strict):
     train: TrainConfig = Field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
     departures: list[str] = []
+    configs: Annotated[str, Field(min_length=1)] | None = None
     _node: Node | None = PrivateAttr(default=None)
 
     def __eq__(self, other: object) -> bool:  # where it was written does not matter
@@ -233,6 +236,11 @@ class Recipe(Strict):
         if self._node is None:
             return Place("recipe").problem(key, message, hint)
         return find(self._node, path).place.problem(key, message, hint)
+
+    def folder_of(self, path: tuple[str | int, ...]) -> Path:
+        """Return the folder of the file where a value was written; `.` for one without a file."""
+        place = Place("recipe") if self._node is None else find(self._node, path).place
+        return Path(place.file).parent if place.line else Path()
 
     def to_yaml(self) -> str:
         """Return the resolved recipe as YAML; reading it gives an equal recipe."""

@@ -197,6 +197,13 @@ class AdemFusion(Fusion):
             for params, decay in groups
         ]
 
+    def kind_of(self, parameter: str) -> str:
+        """Position tables, projector, CLS projector, bottlenecks."""
+        part = parameter.split(".")[2]
+        if parameter.startswith("bottlenecks"):
+            return "bottlenecks"
+        return "position tables" if part.endswith("table") else part.replace("cls_", "CLS ")
+
     def departures(self) -> list[str]:
         """How the options and encoders differ from the published ones."""
         return departures(self.config, self.context)

@@ -176,6 +176,10 @@ class EpalmFusion(Fusion):
             for module, lr in groups
         ]
 
+    def kind_of(self, parameter: str) -> str:
+        """Connectors, soft prompt."""
+        return "connectors" if parameter.startswith("connectors") else "soft prompt"
+
     def departures(self) -> list[str]:
         """How the options, LM and encoders differ from the published ones."""
         return departures(self.config, self.context, self.schedule)

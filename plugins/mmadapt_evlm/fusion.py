@@ -188,6 +188,18 @@ class EvlmFusion(Fusion):
             for i in self.level_of
         }
 
+    def kind_of(self, parameter: str) -> str:
+        """Projections, norms, gates, learnable tokens; of experts: experts, world, routers."""
+        kinds = {
+            "norm": "norms",
+            "_gate": "gates",
+            "tokens.": "learnable tokens",
+            ".experts.": "routed experts",
+            ".world.": "world experts",
+            ".router.": "routers",
+        }
+        return next((kind for part, kind in kinds.items() if part in parameter), "projections")
+
     def departures(self) -> list[str]:
         """How the options and encoders differ from what is published or our default."""
         return departures(self.config, self.context)
