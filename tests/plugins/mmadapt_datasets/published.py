@@ -26,7 +26,7 @@ from mmadapt_datasets.vqav2 import Vqav2Source
 
 @dataclass
 class Published:
-    """One dataset: its files by name (JSON values, or CSV rows), media, and the source's options."""
+    """One dataset: files by name (JSON values, or CSV rows), media, and the source's options."""
 
     use: str
     source: type[Source]
@@ -398,6 +398,8 @@ def clotho() -> Published:
 
 ALL: dict[str, Callable[[], Published]] = {
     make.__name__: make
-    for make in (coco, karpathy, vqav2, gqa, scienceqa, llava, lavin, msrvtt, msrvtt_qa)
-    + (msvd_qa, audiocaps, clotho)
+    for make in (
+        *(coco, karpathy, vqav2, gqa, scienceqa, llava, lavin),
+        *(msrvtt, msrvtt_qa, msvd_qa, audiocaps, clotho),
+    )
 }

@@ -67,7 +67,7 @@ CASES = [
         "llava",
         0,
         change(0, "conversations", 1, "from", "gtp"),
-        "conversations[1]: is said by 'gtp'",
+        "[1]: is said by 'gtp'",
     ),
     ("llava", 0, change(0, "conversations", 1, "from", "human"), "two turns of the user in a row"),
     ("llava", 0, change(0, "conversations", 0, "value", "<image><image> a"), "2 <image> markers"),
