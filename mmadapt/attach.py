@@ -132,11 +132,14 @@ class Attachment:
                 return None
             hidden = _get(args, kwargs, "hidden_states", hidden_at)
             mask = _get(args, kwargs, "attention_mask", mask_at)
-            old_mask, dtype = mask, hidden.dtype
+            like, old_mask, home = hidden, mask, self.state.device
+            hidden = hidden.to(home)
+            mask = given = None if mask is None else mask.to(home)
             for fusion in chain:
                 hidden, mask = fusion.layer_input(i, hidden, mask, self.state)
-            args, kwargs = _put(args, kwargs, "hidden_states", hidden_at, hidden.to(dtype))
-            if mask is not old_mask:
+            args, kwargs = _put(args, kwargs, "hidden_states", hidden_at, hidden.to(like))
+            if mask is not given:
+                mask = mask if old_mask is None or mask is None else mask.to(old_mask.device)
                 args, kwargs = _put(args, kwargs, "attention_mask", mask_at, mask)
             return args, kwargs
 
@@ -233,7 +236,7 @@ class Attachment:
     def _before_logits(self, _: nn.Module, args: tuple) -> tuple | None:
         if not self._armed or self.state is None or self.state.labelled is None:
             return None
-        rows = args[0].flatten(0, 1).index_select(0, self.state.labelled)
+        rows = args[0].flatten(0, 1).index_select(0, self.state.labelled.to(args[0].device))
         return (rows[None], *args[1:])
 
 
@@ -257,9 +260,10 @@ def _put(args: tuple, kwargs: dict, name: str, at: int, value: Any) -> tuple[tup
 
 
 def _unflatten(x: Tensor, state: State) -> Tensor:
+    x = x.to(state.device)  # an LM may be spread over several
     return x.view(state.batch_size, -1, x.shape[-1]) if x.ndim == 2 else x  # OPT flattens (b, s)
 
 
 def _as(x: Tensor, like: Tensor) -> Tensor:
-    """`x` in the shape and precision that the LM goes on with: fusions may compute in another."""
-    return x.reshape(like.shape).to(like.dtype)
+    """`x` in the shape, precision and place that the LM goes on with."""
+    return x.reshape(like.shape).to(like)

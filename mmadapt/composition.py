@@ -16,7 +16,7 @@ from mmadapt.errors import AdapterError, ModelError, RecipeError
 from mmadapt.lm import load_lm
 from mmadapt.model import MultimodalModel
 from mmadapt.recipe import LMPart, Recipe, ResolvedRecipe, load_recipe, resolve
-from mmadapt.text import plain_ids
+from mmadapt.text import add_special_tokens, plain_ids
 from mmadapt.weights import load_pretrained
 
 
@@ -89,6 +89,9 @@ def _build(
     if recipe.train.unfreeze:
         message = "this version keeps every encoder block frozen"
         raise RecipeError([recipe.problem(("train", "unfreeze"), message, "remove it")])
+    if tokenizer is not None:
+        rows = cast(Any, lm.get_input_embeddings()).weight.shape[0]
+        add_special_tokens(tokenizer, head.special_tokens, rows)
     fusions: list[Fusion] = []
     served: dict[str, list[str]] = {}
     for part, resolved_part in zip(recipe.fusions, resolved.fusions, strict=True):

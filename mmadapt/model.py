@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -13,11 +12,15 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import ModelOutput
 
+from mmadapt.adapter import AdapterModule
 from mmadapt.attach import Attachment
 from mmadapt.contracts import Encoder, Fusion, Head, encoder_info
 from mmadapt.errors import AttachError, DataError
 from mmadapt.freeze import freeze, keep_statistics
-from mmadapt.types import IGNORE_INDEX, Features, LevelSpec, MediaInputs, State, TextInputs
+from mmadapt.generation import answer, generate_batch
+from mmadapt.loss import batch_loss, labelled
+from mmadapt.placement import embedding_device, is_placed, place
+from mmadapt.types import Features, LevelSpec, MediaInputs, State, TextInputs
 
 
 @dataclass
@@ -33,7 +36,7 @@ class MultimodalOutput(ModelOutput):
     text: TextInputs | None = None
 
 
-class MultimodalModel(nn.Module):
+class MultimodalModel(AdapterModule):
     """A frozen LM that perceives through frozen encoders; only the fusions train.
 
     Args:
@@ -78,12 +81,9 @@ class MultimodalModel(nn.Module):
             freeze(encoder)
         self._levels = self._wanted_levels(encoders)
         self.attachment = Attachment(lm, list(fusions), encoders)
-        for name, encoder in encoders.items():
-            wanted = [
-                level.block + 1 for specs in self._levels.values() for level in specs.get(name, ())
-            ]
-            if wanted:
-                encoder.keep_blocks(max(wanted))
+        for name, count in self.blocks_read().items():
+            if count:
+                encoders[name].keep_blocks(count)
 
     def _wanted_levels(
         self, encoders: Mapping[str, Encoder]
@@ -96,10 +96,34 @@ class MultimodalModel(nn.Module):
             for name, fusion in self.fusions.items()
         }
 
+    def blocks_read(self) -> dict[str, int]:
+        """By encoder, how many of its first blocks the fusions read."""
+        wanted = {name: [0] for name in self.encoders}
+        for specs in self._levels.values():
+            for name, levels in specs.items():
+                wanted[name] += [level.block + 1 for level in levels]
+        return {name: max(counts) for name, counts in wanted.items()}
+
     @property
     def device(self) -> torch.device:
-        """Where the LM's embeddings are."""
-        return cast(Tensor, self.lm.get_input_embeddings().weight).device
+        """Where the LM's embeddings are, and with them the encoders, fusions and batches."""
+        return embedding_device(self.lm)
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether `lm.device_map` or `lm.quantization` fixed where the LM lies."""
+        return is_placed(self.lm)
+
+    def place(self, device: str | torch.device | None = None) -> MultimodalModel:
+        """Moves what may be moved to a device; default: a GPU if there is one.
+
+        An LM that transformers has placed stays where it is; encoders and fusions join it.
+
+        Raises:
+            ModelError: the LM is placed elsewhere, or the device cannot be used.
+        """
+        place(self, device)
+        return self
 
     @property
     def config(self) -> Any:
@@ -133,25 +157,25 @@ class MultimodalModel(nn.Module):
                 out.
             media_positions: (b, m) columns before which the media files stand; default: the first.
             num_items_in_batch: what the summed loss is divided by; default: the labelled tokens
-                here.
+                or samples here, as the head's `loss` says.
             return_logits: `labelled` computes logits only where there are labels, `all` everywhere.
 
         Raises:
             DataError: no position of the batch is labelled.
         """
         features = self.encode(media or {})
-        text = self._text(input_ids, attention_mask, labels, media_positions, features)
+        text = self.fused_text(input_ids, attention_mask, labels, media_positions, features)
         if text.input_ids.shape[1] > input_ids.shape[1]:
             # An absent token amid the text would take a place in a sliding window.
             text = text.padded_right()
-        rows, targets = _labelled(text)
+        rows, targets = labelled(text)
         if labels is not None and rows.numel() == 0:
             raise DataError(
                 "batch", None, "has no labelled token, so there is no loss to learn from"
             )
         only_labelled = labels is not None and return_logits == "labelled"
         state = State(text, labelled=rows if only_labelled else None)
-        with self._prepared(state, features):
+        with self.prepared(state, features):
             output = self.lm(
                 input_ids=text.input_ids,
                 attention_mask=text.attention_mask.to(input_ids.dtype),
@@ -159,14 +183,11 @@ class MultimodalModel(nn.Module):
             )
         if labels is None:
             return MultimodalOutput(None, output.logits, text)
-        logits = output.logits if only_labelled else output.logits.flatten(0, 1)[rows]
-        loss = nn.functional.cross_entropy(
-            logits.reshape(-1, logits.shape[-1]).float(), targets, reduction="sum"
-        )
-        loss = loss / (rows.numel() if num_items_in_batch is None else num_items_in_batch)
-        for fusion in self.fusions.values():
-            extra = cast(Fusion, fusion).aux_loss(state)
-            loss = loss if extra is None else loss + extra
+        logits = output.logits
+        if not only_labelled:
+            logits = logits.flatten(0, 1)[rows.to(logits.device)]
+        fusions = self.fusions.values()
+        loss = batch_loss(logits, targets, num_items_in_batch, state, self.head, fusions)
         return MultimodalOutput(loss, output.logits, text)
 
     def encode(self, media: Mapping[str, MediaInputs]) -> dict[str, dict[str, Features]]:
@@ -191,7 +212,7 @@ class MultimodalModel(nn.Module):
                 result[fusion_name][name] = fusion.reduce(replace(features, levels=levels))
         return result
 
-    def _text(
+    def fused_text(
         self,
         input_ids: Tensor,
         attention_mask: Tensor | None,
@@ -199,6 +220,7 @@ class MultimodalModel(nn.Module):
         media_positions: Tensor | None,
         features: Mapping[str, Mapping[str, Features]],
     ) -> TextInputs:
+        """The text of a batch with every fusion's own tokens in it."""
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         if media_positions is None:
             # The first real token; a text may be empty.
@@ -212,15 +234,15 @@ class MultimodalModel(nn.Module):
         return replace(text, input_ids=text.input_ids.masked_fill(own, self.tokenizer.pad_token_id))
 
     @contextmanager
-    def _prepared(
+    def prepared(
         self, state: State, features: Mapping[str, Mapping[str, Features]], beams: int = 1
     ) -> Iterator[State]:
+        """Makes the fusions' memories; the LM reads them inside the block."""
         for name, fusion in self.fusions.items():
             state.memories[name] = cast(Fusion, fusion).prepare(features[name], state)
         with self.attachment.bind(state.expand(beams)) as bound:
             yield bound
 
-    @torch.no_grad()
     def generate_batch(
         self,
         input_ids: Tensor,
@@ -245,47 +267,7 @@ class MultimodalModel(nn.Module):
         Raises:
             DataError: a prompt is empty and no fusion inserts anything.
         """
-        was_training = self.training
-        self.eval()
-        try:
-            features = self.encode(media or {})
-            text = self._text(input_ids, attention_mask, None, media_positions, features)
-            if not bool(text.attention_mask.any(dim=1).all()):
-                raise DataError(
-                    "generate", None, "a prompt is empty, so there is nothing to continue; give one"
-                )
-            text = text.padded_left()
-            options, beams = self._generation_options(options)
-            with self._prepared(State(text), features, beams):
-                output = cast(Any, self.lm).generate(
-                    input_ids=text.input_ids,
-                    attention_mask=text.attention_mask.to(input_ids.dtype),
-                    **options,
-                )
-        finally:
-            self.train(was_training)
-        if isinstance(output, Tensor):
-            return output[:, text.input_ids.shape[1] :]
-        output.sequences = output.sequences[:, text.input_ids.shape[1] :]
-        return output
-
-    def _generation_options(self, options: dict[str, Any]) -> tuple[dict[str, Any], int]:
-        """What `generate` of transformers is given, and the rows that it makes of a sample."""
-        config = options.get("generation_config")
-        own = config if config is not None else self.lm.generation_config
-        defaults: dict[str, Any] = {}
-        if config is None or config.pad_token_id is None:
-            pad = None if self.tokenizer is None else self.tokenizer.pad_token_id
-            defaults["pad_token_id"] = 0 if pad is None else pad
-        if config is None and not options.get("do_sample"):
-            defaults |= {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-        if config is None and "max_length" not in options:
-            defaults["max_new_tokens"] = 64
-        options = {**defaults, **options}
-        if not all(cast(Fusion, fusion).causal for fusion in self.fusions.values()):
-            options["use_cache"] = False
-        names = ("num_beams", "num_return_sequences")
-        return options, max(options.get(name) or getattr(own, name) or 1 for name in names)
+        return generate_batch(self, input_ids, attention_mask, media, media_positions, options)
 
     def generate(
         self,
@@ -316,20 +298,7 @@ class MultimodalModel(nn.Module):
             >>> model.generate(video="clip.mp4")  # doctest: +SKIP
             'a red circle moving left'
         """
-        from mmadapt.data.inputs import collate_prompts, samples_from_media
-
-        samples, is_batch = samples_from_media(
-            {"video": video, "image": image, "audio": audio}, prompt, set(self.modalities)
-        )
-        batch = collate_prompts(samples, self.head, self.require_tokenizer(), self.processors)
-        batch = _to_device(batch, self.device)
-        ids = self.generate_batch(**batch, **options)
-        texts = self.require_tokenizer().batch_decode(ids, skip_special_tokens=True)
-        per_sample = len(texts) // len(samples)
-        answers = [
-            self.head.answer(samples[row // per_sample], text) for row, text in enumerate(texts)
-        ]
-        return answers if is_batch or per_sample > 1 else answers[0]
+        return answer(self, {"video": video, "image": image, "audio": audio}, prompt, options)
 
     @property
     def processors(self) -> dict[str, tuple[str, Any]]:
@@ -354,43 +323,6 @@ class MultimodalModel(nn.Module):
             raise DataError("model", None, "was composed without a tokenizer; pass tokenizer=")
         return self.tokenizer
 
-    def trainable_parameters(self) -> dict[str, nn.Parameter]:
-        """What trains, and what is saved, by name."""
-        return {name: p for name, p in self.named_parameters() if p.requires_grad}
-
-    def adapter_state_dict(self) -> dict[str, Tensor]:
-        """Everything trained together: the fusions, and whatever else is declared trainable."""
-        names = set(self.trainable_parameters())
-        names |= {name for name in self.state_dict() if name.startswith("fusions.")}
-        state = self.state_dict()
-        return {name: state[name].detach() for name in sorted(names)}
-
-    def load_adapter_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
-        """Loads what `adapter_state_dict` gave; names and shapes must be the same.
-
-        Raises:
-            AdapterError: a name is missing or surplus, or a shape differs.
-        """
-        from mmadapt.checkpoint import check_tensors
-
-        own = self.adapter_state_dict()
-        check_tensors(own, tensors)
-        with torch.no_grad():
-            for name, tensor in own.items():
-                tensor.copy_(tensors[name])
-
-    def save_pretrained(self, folder: str | Path, **_: Any) -> None:
-        """Writes the adapter: safetensors, resolved recipe, base-model fingerprints, card."""
-        from mmadapt.checkpoint import save_adapter
-
-        save_adapter(self, Path(folder))
-
-    def push_to_hub(self, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
-        """Uploads the adapter folder to the Hugging Face hub and returns its address."""
-        from mmadapt.checkpoint import push_adapter
-
-        return push_adapter(self, repo_id, private=private, token=token)
-
     def gradient_checkpointing_enable(
         self, gradient_checkpointing_kwargs: dict[str, Any] | None = None
     ) -> None:
@@ -404,23 +336,5 @@ class MultimodalModel(nn.Module):
         self.lm.gradient_checkpointing_disable()
 
 
-def _labelled(text: TextInputs) -> tuple[Tensor, Tensor]:
-    """Flat indices (k,) of the positions that predict a label, and those labels (k,)."""
-    if text.labels is None:
-        empty = text.input_ids.new_empty(0)
-        return empty, empty
-    shifted = nn.functional.pad(text.labels[:, 1:], (0, 1), value=IGNORE_INDEX).flatten()
-    rows = (shifted != IGNORE_INDEX).nonzero().squeeze(1)
-    return rows, shifted[rows]
-
-
 def _trains(module: nn.Module) -> bool:
     return any(parameter.requires_grad for parameter in module.parameters())
-
-
-def _to_device(value: Any, device: torch.device) -> Any:
-    if isinstance(value, Tensor):
-        return value.to(device)
-    if isinstance(value, Mapping):
-        return {key: _to_device(item, device) for key, item in value.items()}
-    return value

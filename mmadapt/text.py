@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mmadapt.errors import DataError
+from mmadapt.errors import DataError, ModelError
 from mmadapt.types import IGNORE_INDEX
 
 if TYPE_CHECKING:
@@ -30,12 +31,16 @@ def encode_text(
     tokenizer: PreTrainedTokenizerBase,
     sample_id: str,
     with_target: bool,
+    *,
+    separator: str = " ",
+    learn_prompt: bool = False,
 ) -> EncodedText:
     """Tokenises `prompt` and, in training, `target` and EOS behind it.
 
     The ids of the prompt are those that the prompt alone would give, so that generation continues
     from exactly what was trained. Media stand at the prompt's `<media>` markers; media without a
-    marker stand at the start of the text, after BOS.
+    marker stand at the start of the text, after BOS. `separator` stands between prompt and target;
+    `learn_prompt` labels the prompt too, all but BOS.
 
     Raises:
         DataError: no target to learn from, or more markers than media files.
@@ -58,11 +63,20 @@ def encode_text(
         ids += plain_ids(tokenizer, piece)
     labels = [IGNORE_INDEX] * len(ids)
     if with_target:
-        answer = continuation_ids(tokenizer, pieces[-1], (target or "").strip())
-        if tokenizer.eos_token_id is not None:
-            answer.append(tokenizer.eos_token_id)
+        if learn_prompt:
+            labels[len(bos) :] = ids[len(bos) :]
+        answer = target_ids(tokenizer, pieces[-1], (target or "").strip(), separator)
         ids, labels = ids + answer, labels + answer
     return EncodedText(ids, labels, positions)
+
+
+def target_ids(
+    tokenizer: PreTrainedTokenizerBase, prompt: str, target: str, separator: str = " "
+) -> list[int]:
+    """The ids of a target behind `prompt` (what follows its last `<media>` counts), then EOS."""
+    last = prompt.rpartition(MEDIA_MARKER)[2]
+    ids = continuation_ids(tokenizer, last, target, separator)
+    return ids if tokenizer.eos_token_id is None else [*ids, tokenizer.eos_token_id]
 
 
 def plain_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
@@ -70,15 +84,47 @@ def plain_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
 
 
-def continuation_ids(tokenizer: PreTrainedTokenizerBase, text: str, target: str) -> list[int]:
-    """The ids that follow those of `text` when `target` continues it, a space between the two."""
+def continuation_ids(
+    tokenizer: PreTrainedTokenizerBase, text: str, target: str, separator: str = " "
+) -> list[int]:
+    """The ids that follow those of `text` when `target` continues it, `separator` between them.
+
+    The separator is left out where `text` is empty or ends with a space.
+    """
     if not text:
         return plain_ids(tokenizer, target)
-    separator = "" if text[-1].isspace() else " "
+    separator = "" if text[-1].isspace() else separator
     before, both = plain_ids(tokenizer, text), plain_ids(tokenizer, text + separator + target)
     if both[: len(before)] == before:
         return both[len(before) :]
     return plain_ids(tokenizer, separator + target)
+
+
+def add_special_tokens(
+    tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str], rows: int | None = None
+) -> None:
+    """Gives the tokenizer the tokens that it lacks, each a single id from now on.
+
+    The frozen LM is never resized: new ids take the spare rows that its embeddings have beyond the
+    vocabulary, so what those tokens mean is left to the fusion.
+
+    Args:
+        tokenizer: changed in place.
+        tokens: what a head needs.
+        rows: number of rows of the LM's embeddings; None leaves it unchecked.
+
+    Raises:
+        ModelError: there is no spare row.
+    """
+    missing = [token for token in tokens if token not in tokenizer.get_vocab()]
+    if not missing:
+        return
+    if rows is not None and len(tokenizer) + len(missing) > rows:
+        raise ModelError(
+            f"the tokens {', '.join(missing)} need rows {len(tokenizer)} and on of the LM's "
+            f"embeddings, which have {rows}; leave them out of the head's special_tokens"
+        )
+    tokenizer.add_tokens(missing, special_tokens=True)
 
 
 def special_prefix(tokenizer: PreTrainedTokenizerBase) -> list[int]:

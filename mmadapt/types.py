@@ -81,6 +81,7 @@ class Sample(TypedDict):
     media: NotRequired[list[MediaPart]]
     references: NotRequired[list[str]]
     answers: NotRequired[list[str]]
+    answer_weights: NotRequired[list[float]]
     choices: NotRequired[list[str] | None]
     meta: NotRequired[dict[str, Any]]
 
@@ -231,6 +232,11 @@ class State:
     def batch_size(self) -> int:
         """Rows of the forward, beams counted."""
         return self.text.input_ids.shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Where fusions compute: where the text is."""
+        return self.text.input_ids.device
 
     def columns(self, values: Tensor, length: int, beyond: int = 0) -> Tensor:
         """(b, length): `values` (b, s) at the columns now in the LM; `beyond` after the prompt."""

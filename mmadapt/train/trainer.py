@@ -28,6 +28,7 @@ from mmadapt.data.order import EpochSampler
 from mmadapt.errors import DataError, MediaError, RecipeError
 from mmadapt.train.callbacks import EpochOrder, ProgressBar
 from mmadapt.train.optimizer import parameter_groups
+from mmadapt.types import IGNORE_INDEX
 
 if TYPE_CHECKING:
     from mmadapt.model import MultimodalModel
@@ -142,6 +143,13 @@ class AdapterTrainer(Trainer):
         self._count(inputs.pop("failed", ()))
         return super().training_step(model, inputs, num_items_in_batch)
 
+    def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Any:
+        """What the loss of an optimiser step is divided by: its labelled tokens, or samples."""
+        if self.adapter_model.head.loss == "sum_per_sample":
+            labels = [batch["labels"] for batch in batch_samples if "labels" in batch]
+            batch_samples = [{"labels": _one_label_a_row(values)} for values in labels]
+        return super()._get_num_items_in_batch(batch_samples, device)
+
     def _count(self, failed: list[Failed]) -> None:
         for failure in failed:
             if failure.index in self.bad:
@@ -202,3 +210,15 @@ class AdapterTrainer(Trainer):
 
     def _load_best_model(self) -> None:
         self._load_from_checkpoint(str(self.state.best_model_checkpoint))
+
+
+def _one_label_a_row(labels: torch.Tensor) -> torch.Tensor:
+    """(b, 2) labels that count 1 for each row of `labels` (b, s) with anything to predict."""
+    has_any = (labels[:, 1:] != IGNORE_INDEX).any(dim=1)
+    return torch.stack(
+        [
+            torch.full_like(has_any, IGNORE_INDEX, dtype=labels.dtype),
+            torch.where(has_any, 0, IGNORE_INDEX),
+        ],
+        dim=1,
+    )

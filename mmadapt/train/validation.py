@@ -12,6 +12,7 @@ from mmadapt.data.loader import batches, to_device
 from mmadapt.data.views import seeded_subset
 from mmadapt.evaluate.adapter import metric_builders
 from mmadapt.evaluate.evaluation import evaluate
+from mmadapt.loss import labelled_samples
 from mmadapt.model import MultimodalModel
 from mmadapt.train.session import Session
 from mmadapt.types import IGNORE_INDEX
@@ -72,7 +73,10 @@ def headline(values: Mapping[str, float], metric: str) -> float:
 
 @torch.no_grad()
 def mean_loss(model: MultimodalModel, samples: MediaDataset, batch_size: int) -> float:
-    """Mean loss per labelled token of a dataset with targets; unreadable samples are left out."""
+    """Mean loss per labelled token, or as the head counts it, of a dataset with targets.
+
+    Unreadable samples are left out.
+    """
     total, count = 0.0, 0
     was_training = model.training
     model.eval()
@@ -81,9 +85,11 @@ def mean_loss(model: MultimodalModel, samples: MediaDataset, batch_size: int) ->
             batch.pop("failed", None)
             if not batch:
                 continue
-            tokens = int((batch["labels"] != IGNORE_INDEX).sum())
+            labels = batch["labels"]
+            by_sample = model.head.loss == "sum_per_sample"
+            items = labelled_samples(labels) if by_sample else int((labels != IGNORE_INDEX).sum())
             output: Any = model(**to_device(batch, model.device), num_items_in_batch=1)
-            total, count = total + float(output.loss), count + tokens
+            total, count = total + float(output.loss), count + items
     finally:
         model.train(was_training)
     return total / max(count, 1)

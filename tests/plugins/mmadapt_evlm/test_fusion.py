@@ -78,7 +78,7 @@ def test_every_layer_reads_its_own_level():
     levels = tuple(torch.randn(shape) for _ in fusion.levels(info))
     seen = torch.ones(shape[:3], dtype=torch.bool)
     features = {"image": Features(levels, seen, torch.zeros(1, 1, dtype=torch.long), 1, (4, 4))}
-    text = fusion.embeds(model._text(IDS[:1], None, None, None, {"evlm": {}}), features)
+    text = fusion.embeds(model.fused_text(IDS[:1], None, None, None, {"evlm": {}}), features)
     from mmadapt.types import State
 
     memory = fusion.prepare(features, State(text))

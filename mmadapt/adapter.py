@@ -1,0 +1,66 @@
+"""The adapter of a model: everything that trains together, and is saved and loaded as one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmadapt.unfreeze import Unfrozen
+
+
+class AdapterModule(nn.Module):
+    """A module whose trainable part is its adapter.
+
+    Attributes:
+        unfrozen: encoder blocks that belong to the adapter, from whichever step they train.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unfrozen: tuple[Unfrozen, ...] = ()
+
+    def trainable_parameters(self) -> dict[str, nn.Parameter]:
+        """What trains, and what is saved, by name; unfrozen blocks from the start."""
+        later = self.unfrozen_parameters()
+        return {n: p for n, p in self.named_parameters() if p.requires_grad or n in later}
+
+    def unfrozen_parameters(self) -> set[str]:
+        """Names of the encoder parameters that `train.unfreeze` adds to the adapter."""
+        return {name for group in self.unfrozen for name in group.parameters}
+
+    def adapter_state_dict(self) -> dict[str, Tensor]:
+        """Everything trained together: the fusions, and whatever else is declared trainable."""
+        state = self.state_dict()
+        names = {name for name in state if name.startswith("fusions.")}
+        names |= set(self.trainable_parameters())
+        return {name: state[name].detach() for name in sorted(names)}
+
+    def load_adapter_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
+        """Loads what `adapter_state_dict` gave; names and shapes must be the same.
+
+        Raises:
+            AdapterError: a name is missing or surplus, or a shape differs.
+        """
+        from mmadapt.checkpoint import check_tensors
+
+        own = self.adapter_state_dict()
+        check_tensors(own, tensors)
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(tensors[name])
+
+    def save_pretrained(self, folder: str | Path, **_: Any) -> None:
+        """Writes the adapter: safetensors, resolved recipe, base-model fingerprints, card."""
+        from mmadapt.checkpoint import save_adapter
+
+        save_adapter(self, Path(folder))  # type: ignore[arg-type]  # always a MultimodalModel
+
+    def push_to_hub(self, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
+        """Uploads the adapter folder to the Hugging Face hub and returns its address."""
+        from mmadapt.checkpoint import push_adapter
+
+        return push_adapter(self, repo_id, private=private, token=token)  # type: ignore[arg-type]

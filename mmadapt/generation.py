@@ -1,0 +1,103 @@
+"""Answers from a composed model: the LM's own `generate`, with the media bound to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+
+from mmadapt.errors import DataError
+from mmadapt.types import MediaInputs, State
+
+if TYPE_CHECKING:
+    from mmadapt.contracts import Fusion
+    from mmadapt.model import MultimodalModel
+
+MAX_NEW_TOKENS = 64  # unless the options say otherwise
+
+
+@torch.no_grad()
+def generate_batch(
+    model: MultimodalModel,
+    input_ids: Tensor,
+    attention_mask: Tensor | None,
+    media: Mapping[str, MediaInputs] | None,
+    media_positions: Tensor | None,
+    options: dict[str, Any],
+) -> Any:
+    """What `MultimodalModel.generate_batch` returns, in eval mode."""
+    was_training = model.training
+    model.eval()
+    try:
+        features = model.encode(media or {})
+        text = model.fused_text(input_ids, attention_mask, None, media_positions, features)
+        if not bool(text.attention_mask.any(dim=1).all()):
+            raise DataError(
+                "generate", None, "a prompt is empty, so there is nothing to continue; give one"
+            )
+        text = text.padded_left()
+        options, beams = generation_options(model, options)
+        with model.prepared(State(text), features, beams):
+            output = cast(Any, model.lm).generate(
+                input_ids=text.input_ids,
+                attention_mask=text.attention_mask.to(input_ids.dtype),
+                **options,
+            )
+    finally:
+        model.train(was_training)
+    if isinstance(output, Tensor):
+        return output[:, text.input_ids.shape[1] :]
+    output.sequences = output.sequences[:, text.input_ids.shape[1] :]
+    return output
+
+
+def generation_options(
+    model: MultimodalModel, options: dict[str, Any]
+) -> tuple[dict[str, Any], int]:
+    """What `generate` of transformers is given, and the rows that it makes of a sample."""
+    config = options.get("generation_config")
+    own = config if config is not None else model.lm.generation_config
+    defaults: dict[str, Any] = {}
+    if config is None or config.pad_token_id is None:
+        pad = None if model.tokenizer is None else model.tokenizer.pad_token_id
+        defaults["pad_token_id"] = 0 if pad is None else pad
+    if config is None and not options.get("do_sample"):
+        defaults |= {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+    if config is None and "max_length" not in options:
+        defaults["max_new_tokens"] = MAX_NEW_TOKENS
+    options = {**defaults, **options}
+    if not all(cast("Fusion", fusion).causal for fusion in model.fusions.values()):
+        options["use_cache"] = False
+    names = ("num_beams", "num_return_sequences")
+    return options, max(options.get(name) or getattr(own, name) or 1 for name in names)
+
+
+def answer(
+    model: MultimodalModel,
+    media: Mapping[str, Any],
+    prompt: str | list[str] | None,
+    options: dict[str, Any],
+) -> str | list[str]:
+    """What `MultimodalModel.generate` returns.
+
+    Args:
+        model: a composed model.
+        media: by modality a file, a value, a list of these, or None.
+        prompt: one, one for each, or None for the head's own.
+        options: of `transformers.GenerationConfig`.
+    """
+    from mmadapt.data.inputs import collate_prompts, samples_from_media
+    from mmadapt.data.loader import to_device
+
+    samples, is_batch = samples_from_media(media, prompt, set(model.modalities))
+    tokenizer = model.require_tokenizer()
+    batch = collate_prompts(samples, model.head, tokenizer, model.processors)
+    ids = model.generate_batch(**to_device(batch, model.device), **options)
+    texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
+    per_sample = len(texts) // len(samples)
+    answers = [
+        model.head.answer(samples[row // per_sample], text) for row, text in enumerate(texts)
+    ]
+    return answers if is_batch or per_sample > 1 else answers[0]
