@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -14,9 +15,12 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokeni
 
 from mmadapt.attach import Attachment
 from mmadapt.composition import fusion_context
+from mmadapt.configurations import Configurations
 from mmadapt.contracts import EncoderInfo, Fusion
 from mmadapt.errors import MMAdaptError, RecipeError
 from mmadapt.recipe import Recipe, ResolvedRecipe, resolve
+from mmadapt.report import trainable_rows
+from mmadapt.text import add_special_tokens, plain_ids
 from mmadapt.types import Features, State, TextInputs
 from mmadapt.weights import load_pretrained
 
@@ -30,6 +34,7 @@ class Report:
 
     name: str
     trainable: dict[str, int]
+    kinds: dict[str, int]
     trainable_parameters: int
     total_parameters: int | None
     joints: list[tuple[str, list[int]]]
@@ -43,16 +48,7 @@ class Report:
         return asdict(self)
 
     def __str__(self) -> str:
-        lines = [self.name, "", "trainable parameters"]
-        width = max((len(name) for name in self.trainable), default=0)
-        lines += [f"  {name:<{width}}  {count:>15,}" for name, count in self.trainable.items()]
-        share = ""
-        if self.total_parameters:
-            share = (
-                f"  ({self.trainable_parameters / self.total_parameters:.3%} of "
-                f"{self.total_parameters:,})"
-            )
-        lines += [f"  {'total':<{width}}  {self.trainable_parameters:>15,}{share}", "", "joints"]
+        lines = [self.name, "", *self._trainable_lines(), "", "joints"]
         wide = max((len(what) for what, _ in self.joints), default=0)
         lines += [f"  {what:<{wide}}  {' x '.join(map(str, shape))}" for what, shape in self.joints]
         lines += ["", "memory (weights, gradients and optimiser; activations come on top)"]
@@ -61,6 +57,16 @@ class Report:
         lines += [f"  {preview}" for preview in self.previews]
         lines += ["", "departures:", *(f"  - {text}" for text in self.departures or ["none"])]
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+    def _trainable_lines(self) -> list[str]:
+        rows = trainable_rows(self.kinds, self.trainable)
+        width = max((len(what) for what, _ in rows), default=0)
+        share = ""
+        if self.total_parameters:
+            part = self.trainable_parameters / self.total_parameters
+            share = f"  ({part:.3%} of {self.total_parameters:,})"
+        rows.append(("total", f"{self.trainable_parameters:>15,}{share}"))
+        return ["trainable parameters", *(f"  {what:<{width}}  {count}" for what, count in rows)]
 
 
 def dry_run(recipe: Recipe | ResolvedRecipe, allow_code: bool = False) -> Report:
@@ -72,34 +78,64 @@ def dry_run(recipe: Recipe | ResolvedRecipe, allow_code: bool = False) -> Report
     if isinstance(recipe, Recipe):
         recipe = resolve(recipe, allow_code=allow_code)
     parts = recipe.recipe
-    lm = _meta_lm(recipe)
-    infos = {name: part.cls.info(part.config) for name, part in recipe.encoders.items()}
-    fusions = _meta_fusions(recipe, lm, infos)
-    trainable = {
-        f"fusions.{fusion.name}.{name}": parameter.numel()
-        for fusion in fusions
-        for name, parameter in fusion.named_parameters()
-    }
-    total, notes = _total_parameters(recipe, lm, sum(trainable.values()))
+    files = Configurations(parts)
+    lm = _meta_lm(parts, files)
+    configs = {name: _placed(part.config, files) for name, part in recipe.encoders.items()}
+    infos = {name: part.cls.info(configs[name]) for name, part in recipe.encoders.items()}
+    tokenize, notes = _tokenizer(parts, files)
+    fusions = _meta_fusions(recipe, lm, infos, tokenize)
+    trainable, kinds = {}, Counter[str]()
+    for fusion in fusions:
+        for name, parameter in fusion.named_parameters():
+            trainable[f"fusions.{fusion.name}.{name}"] = parameter.numel()
+            kinds[f"{fusion.name}: {fusion.kind_of(name)}"] += parameter.numel()
+    total, more = _total_parameters(configs, lm, sum(trainable.values()))
     joints = _joints(parts, lm, fusions, infos)
     lm_bytes = sum(p.numel() for p in lm.parameters()) * _BYTES.get(parts.lm.dtype, 4)
     adapter = sum(trainable.values()) * 4
     return Report(
         parts.name,
         trainable,
+        dict(kinds),
         sum(trainable.values()),
         total,
         joints,
         _previews(recipe),
-        [*parts.departures, *(text for fusion in fusions for text in fusion.departures())],
+        [*parts.departures.values(), *(text for fusion in fusions for text in fusion.departures())],
         {"lm": lm_bytes, "adapter": adapter, "gradients": adapter, "optimiser": 2 * adapter},
-        notes,
+        [*files.notes(), *notes, *more],
     )
 
 
-def _meta_lm(recipe: ResolvedRecipe) -> nn.Module:
-    part = recipe.recipe.lm
-    config = load_pretrained(AutoConfig.from_pretrained, part.model, revision=part.revision)
+def _placed(config: Any, files: Configurations) -> Any:
+    """An encoder's options, its model where its configuration is read."""
+    model = getattr(config, "model", None)
+    if not isinstance(model, str):
+        return config
+    return config.model_copy(update={"model": files.place(model)})
+
+
+def _tokenizer(recipe: Recipe, files: Configurations) -> tuple[Any, list[str]]:
+    """The LM's tokenizer, or, where no tokenizer is at hand, a stand-in that says so."""
+    part = recipe.lm
+    message = "no tokenizer here: what fusions write into the text counts a token for each word"
+    if part.model in files.used and part.tokenizer is None:
+        return _words, [message]
+    try:
+        tokenizer = load_pretrained(AutoTokenizer.from_pretrained, part.tokenizer or part.model)
+    except MMAdaptError:
+        return _words, [message]
+    return lambda text: plain_ids(tokenizer, text), []
+
+
+def _words(text: str) -> list[int]:
+    return [0] * len(text.split())
+
+
+def _meta_lm(recipe: Recipe, files: Configurations) -> nn.Module:
+    part = recipe.lm
+    place = files.place(part.model)
+    config = load_pretrained(AutoConfig.from_pretrained, place, revision=part.revision)
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # sdpa looks into the mask to see whether anything is padded; meta tensors hold nothing.
@@ -107,27 +143,31 @@ def _meta_lm(recipe: ResolvedRecipe) -> nn.Module:
 
 
 def _meta_fusions(
-    recipe: ResolvedRecipe, lm: nn.Module, infos: Mapping[str, EncoderInfo]
+    recipe: ResolvedRecipe, lm: nn.Module, infos: Mapping[str, EncoderInfo], tokenize: Any
 ) -> list[Fusion]:
     fusions = []
     for part, resolved in zip(recipe.recipe.fusions, recipe.fusions, strict=True):
         served = {name: infos[name] for name in part.encoders or infos}
         with torch.device("meta"):
             context = fusion_context(str(part.name), lm, None, served)
+            context = replace(context, tokenize=tokenize)
             fusions.append(resolved.cls(resolved.config, context))
     return fusions
 
 
 def _total_parameters(
-    recipe: ResolvedRecipe, lm: nn.Module, trainable: int
+    configs: Mapping[str, Any], lm: nn.Module, trainable: int
 ) -> tuple[int | None, list[str]]:
     total = trainable + sum(p.numel() for p in lm.parameters())
-    for name, part in recipe.encoders.items():
-        if not hasattr(part.config, "model"):
+    for name, config in configs.items():
+        if not hasattr(config, "model"):
             return None, [f"encoder '{name}' does not say its size, so there is no total"]
-        config = load_pretrained(AutoConfig.from_pretrained, part.config.model)
-        with torch.device("meta"):
-            total += sum(p.numel() for p in AutoModel.from_config(config).parameters())
+        whole = load_pretrained(AutoConfig.from_pretrained, config.model)
+        with torch.device("meta"):  # of CLIP and its like, the vision tower alone
+            tower: Any = AutoModel.from_config(getattr(whole, "vision_config", whole))
+        if whole.is_encoder_decoder:
+            tower = tower.get_encoder()
+        total += sum(p.numel() for p in tower.parameters())
     return total, []
 
 
@@ -193,10 +233,12 @@ def _previews(recipe: ResolvedRecipe) -> list[str]:
     if source is None:
         return ["skipped: no training data in the recipe"]
     try:
+        samples = list(islice(iter(source.cls(source.config)), 3))
         tokenizer = load_pretrained(AutoTokenizer.from_pretrained, part.tokenizer or part.model)
         head = recipe.head.cls(recipe.head.config)
+        add_special_tokens(tokenizer, head.special_tokens)
         previews = []
-        for sample in islice(iter(source.cls(source.config)), 3):
+        for sample in samples:
             encoded = head.encode(sample, tokenizer, with_target=True)
             said = [label for label in encoded.labels if label != IGNORE_INDEX]
             asked = encoded.input_ids[: len(encoded.input_ids) - len(said)]

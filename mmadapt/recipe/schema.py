@@ -206,7 +206,8 @@ class Recipe(Strict):
         data: Where samples come from.
         train: How to train.
         evaluate: How to evaluate.
-        departures: How this recipe differs from the published one, in sentences.
+        departures: How this recipe differs from the published one: a sentence under a word each,
+            so that a recipe that extends another may add, change or (null) drop one.
         configs: Folder, relative to the recipe, of `<model id>/config.json` files that
             `mmadapt check` reads in place of the hub's.
     """
@@ -223,7 +224,7 @@ class Recipe(Strict):
     data: DataConfig = Field(default_factory=DataConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
-    departures: list[str] = []
+    departures: dict[Name, Annotated[str, Field(min_length=1)]] = {}
     configs: Annotated[str, Field(min_length=1)] | None = None
     _node: Node | None = PrivateAttr(default=None)
 

@@ -56,3 +56,15 @@ def test_unfreezing_is_refused_rather_than_ignored():
     train = {"unfreeze": [{"encoder": "image", "blocks": "2:"}]}
     with pytest.raises(RecipeError, match=r"train\.unfreeze.*frozen"):
         compose({**PARTS, "train": train})
+
+
+def test_what_trains_is_told_by_kind():
+    report = dry_run(load_recipe(PARTS))
+    assert report.kinds == {"adem: position tables": 6_144, "adem: projector": 41_280}
+    assert "adem: position tables" in str(report)
+    assert sum(report.kinds.values()) == report.trainable_parameters
+
+
+def test_a_recipes_own_departures_come_first():
+    recipe = load_recipe({**PARTS, "departures": {"data": "Only a tenth of the data is used."}})
+    assert dry_run(recipe).departures[0] == "Only a tenth of the data is used."

@@ -1,4 +1,4 @@
-from mmadapt.report import example_lines, score_table
+from mmadapt.report import example_lines, score_table, trainable_rows
 
 
 def test_rows_and_columns_line_up():
@@ -26,3 +26,13 @@ def test_examples_are_spread_over_the_predictions():
     assert "r3 (and 1 more)" in text
     assert example_lines(predictions[:1], 5).count("answer") == 1
     assert example_lines([{"answer": "a", "references": []}], 1).endswith("reference")
+
+
+def test_what_trains_is_counted_by_kind_and_by_name():
+    parameters = {"a.0.w": 6, "a.1.w": 6, "a.2.w": 4, "b": 1}
+    rows = [(what, text.split(None, 1)) for what, text in trainable_rows({"k": 17}, parameters)]
+    assert rows == [
+        ("k", ["17"]),
+        ("  a.*.w", ["16", "(2 x 6 + 1 x 4)"]),
+        ("  b", ["1"]),
+    ]

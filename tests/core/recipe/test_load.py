@@ -68,8 +68,8 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_text(write):
         "did you mean 'dtype'?",
         ":6:1: head.use: missing",
         ":10:24: evaluate.batch_size: out of range (0); expected at least 1",
-        ":11:1: evalute: unknown key; expected one of data, departures, encoders, evaluate, "
-        "extends, fusion, head, lm, name, train; did you mean 'evaluate'?",
+        ":11:1: evalute: unknown key; expected one of configs, data, departures, encoders, "
+        "evaluate, extends, fusion, head, lm, name, train; did you mean 'evaluate'?",
     ]
 
 
