@@ -15,6 +15,8 @@ SOURCES = {
     "video_qa": ("video:VideoQaSource", "MSRVTT-QA and MSVD-QA"),
     "audiocaps": ("audio:AudiocapsSource", "AudioCaps captions"),
     "clotho": ("audio:ClothoSource", "Clotho captions"),
+    "hf": ("hf:HfSource", "Hugging Face datasets: hub, saved to disk, parquet and other files"),
+    "webdataset": ("webdataset:WebdatasetSource", "WebDataset tar shards"),
 }
 
 

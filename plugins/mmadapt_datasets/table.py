@@ -1,0 +1,112 @@
+"""Rows of a table, whose columns a recipe maps to the parts of a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast, get_args
+
+from pydantic import BaseModel, ConfigDict
+
+from mmadapt.errors import did_you_mean
+from mmadapt.types import MediaPart, Modality, Sample
+from mmadapt_datasets.records import Record
+
+MODALITIES = get_args(Modality)
+
+
+class Columns(BaseModel):
+    """Which column is what.
+
+    Args:
+        image: Pictures: encoded bytes, files, or lists of them.
+        video: Clips, likewise.
+        audio: Sounds, likewise.
+        id: What tells samples apart; default: the row.
+        prompt: The question or instruction.
+        target: The text to learn, or a list of captions.
+        answers: A right answer, a list of them, or the place (from 0) of the right choice.
+        choices: The choices of a multiple-choice question.
+        messages: A conversation, a list of `{role, content}`.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    image: str | list[str] | None = None
+    video: str | list[str] | None = None
+    audio: str | list[str] | None = None
+    id: str | None = None
+    prompt: str | None = None
+    target: str | None = None
+    answers: str | None = None
+    choices: str | None = None
+    messages: str | None = None
+
+    def missing(self, known: list[str]) -> str | None:
+        """What is wrong where a column is not among those that are there; None if nothing is."""
+        for key, names in self.model_dump(exclude_none=True).items():
+            for name in [names] if isinstance(names, str) else names:
+                if name not in known:
+                    near = did_you_mean(name, known)
+                    return f"has no column '{name}' (columns.{key}); it has {', '.join(known)}" + (
+                        f"; {near}" if near else ""
+                    )
+        return None
+
+    def sample(self, record: Record) -> Sample:
+        """The sample of one row.
+
+        Raises:
+            DataError: a value is not what the column should hold.
+        """
+        sample: Sample = {"id": record.key, "media": self._media(record)}
+        if self.id is not None:
+            sample["id"] = record.identity(self.id)
+        if self.prompt is not None:
+            sample["prompt"] = record.text(self.prompt)
+        if self.messages is not None:
+            sample["messages"] = [turn.values for turn in record.records(self.messages)]
+        if self.choices is not None:
+            sample["choices"] = record.texts(self.choices)
+        if self.answers is not None:
+            sample["answers"] = sample["references"] = self._answers(record, sample)
+        if self.target is not None:
+            texts = _texts(record, self.target)
+            sample["references"] = texts
+            sample["target"] = texts[0] if len(texts) == 1 else None
+        return sample
+
+    def _answers(self, record: Record, sample: Sample) -> list[str]:
+        name, choices = cast(str, self.answers), sample.get("choices")
+        value = record.values.get(name)
+        if choices and isinstance(value, int) and not isinstance(value, bool):
+            if not 0 <= value < len(choices):
+                raise record.fail(f"'{name}' is {value}, but there are {len(choices)} choices")
+            return [choices[value]]
+        return _texts(record, name)
+
+    def _media(self, record: Record) -> list[MediaPart]:
+        parts: list[MediaPart] = []
+        for modality in MODALITIES:
+            names = getattr(self, modality) or []
+            for name in [names] if isinstance(names, str) else names:
+                value = record.values.get(name)
+                for one in value if isinstance(value, list) else [value]:
+                    if one is not None:
+                        parts.append(_part(record, name, modality, one))
+        return parts
+
+
+def _texts(record: Record, name: str) -> list[str]:
+    if isinstance(record.values.get(name), list):
+        return record.texts(name)
+    return [record.text(name)]
+
+
+def _part(record: Record, name: str, modality: Modality, value: Any) -> MediaPart:
+    """A media part of encoded bytes, or of a file."""
+    if isinstance(value, Mapping):
+        value = value.get("bytes") or value.get("path")
+    if isinstance(value, bytes):
+        return {"type": modality, "value": value}
+    if isinstance(value, str) and value:
+        return {"type": modality, "path": value}
+    raise record.fail(f"'{name}' holds neither encoded bytes nor the name of a file")
