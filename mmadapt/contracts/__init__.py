@@ -2,7 +2,7 @@
 
 from mmadapt.contracts.encoder import Encoder, Processor
 from mmadapt.contracts.fusion import EncoderInfo, Fusion, FusionContext, Rewrite, encoder_info
-from mmadapt.contracts.head import Head
+from mmadapt.contracts.head import Head, HeadConfig
 from mmadapt.contracts.metric import Metric, MetricResult
 from mmadapt.contracts.source import Source
 from mmadapt.text import EncodedText
@@ -14,6 +14,7 @@ __all__ = [
     "Fusion",
     "FusionContext",
     "Head",
+    "HeadConfig",
     "Metric",
     "MetricResult",
     "Processor",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
@@ -32,6 +32,8 @@ class View(Source):
 class EachReference(Source):
     """Training's view: a sample without a target of its own becomes one sample per reference.
 
+    A sample with `answers` stays one: its head chooses among them.
+
     Args:
         source: read through once, for the number of references.
     """
@@ -42,7 +44,8 @@ class EachReference(Source):
         self.places: list[tuple[int, int | None]] = []
         for index, sample in enumerate(source):
             references = sample.get("references") or ()
-            several = len(references) > 1 and not sample.get("target")
+            chosen = sample.get("target") or sample.get("answers")
+            several = len(references) > 1 and not chosen
             self.places += [(index, n) for n in (range(len(references)) if several else [None])]
 
     def __len__(self) -> int:
@@ -61,8 +64,9 @@ class SwappedMedia(Source):
     """Every sample with the media of another one that says something else.
 
     The partner is drawn with a seed among the samples whose media have the same kinds and which
-    share no reference; media are used a second time only where nothing unused fits. `unswapped`
-    counts the samples that have no such partner and keep their own.
+    share no reference, best with the same prompt: the answer to another question says nothing of
+    whether the media answer this one. Media are used a second time only where nothing unused fits.
+    `unswapped` counts the samples that have no such partner and keep their own.
 
     Args:
         source: the samples.
@@ -72,23 +76,19 @@ class SwappedMedia(Source):
     def __init__(self, source: Source, seed: int = 0) -> None:
         super().__init__(source.config)
         self.source = source
-        kinds, says = [], []
+        says: list[frozenset[str]] = []
+        kinds: list[Hashable] = []
+        asked: list[Hashable] = []
         for sample in source:
             kinds.append(tuple(part["type"] for part in sample.get("media") or ()))
-            says.append(frozenset(sample.get("references") or [sample.get("target") or ""]))
+            asked.append((kinds[-1], sample.get("prompt")))
+            given = sample.get("references") or sample.get("answers")
+            says.append(frozenset(given or [sample.get("target") or ""]))
         order = np.random.default_rng(seed).permutation(len(kinds)).tolist()
         self.partner = list(range(len(kinds)))
-        pool = order[1:] + order[:1]
-        for index in order:
-            for candidates in (pool, order):  # one that is not drawn yet, else any
-                fits = (j for j in candidates if kinds[j] == kinds[index] != ())
-                found = next((j for j in fits if says[j].isdisjoint(says[index])), None)
-                if found is not None:
-                    break
-            if found is not None:
-                self.partner[index] = found
-            if found in pool:
-                pool.remove(found)
+        with_media = [index for index in order if kinds[index] != ()]
+        left = _pair(with_media, asked, says, self.partner)
+        _pair(left, kinds, says, self.partner, with_media)
         self.unswapped = sum(index == other for index, other in enumerate(self.partner))
 
     def __len__(self) -> int:
@@ -97,6 +97,42 @@ class SwappedMedia(Source):
     def __getitem__(self, index: int) -> Sample:
         sample = self.source[index]
         return {**sample, "media": self.source[self.partner[index]].get("media") or []}
+
+
+def _pair(
+    indices: Sequence[int],
+    groups: Sequence[Hashable],
+    says: Sequence[frozenset[str]],
+    partner: list[int],
+    others: Sequence[int] | None = None,
+) -> list[int]:
+    """Gives indices a partner of their own group that says something else; returns those without.
+
+    Args:
+        indices: who needs one, in a random order.
+        groups: of every sample.
+        says: of every sample.
+        partner: filled in.
+        others: who may be a partner; default: the indices themselves.
+    """
+    members: dict[Hashable, list[int]] = {}
+    for index in indices if others is None else others:
+        members.setdefault(groups[index], []).append(index)
+    pools = {group: same[1:] + same[:1] for group, same in members.items()}
+    without = []
+    for index in indices:
+        pool, everyone = pools[groups[index]], members[groups[index]]
+        for candidates in (pool, everyone):  # one that is not drawn yet, else any
+            found = next((j for j in candidates if says[j].isdisjoint(says[index])), None)
+            if found is not None:
+                break
+        if found is None:
+            without.append(index)
+            continue
+        partner[index] = found
+        if found in pool:
+            pool.remove(found)
+    return without
 
 
 def seeded_subset(source: Source, limit: int | None, seed: int = 0) -> Source:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
-from mmadapt.contracts import Head
+from mmadapt.contracts import Head, HeadConfig
 from mmadapt.types import Sample
 
 
-class CaptionConfig(BaseModel):
+class CaptionConfig(HeadConfig):
     """Options of the caption head.
 
     Args:
@@ -17,7 +16,6 @@ class CaptionConfig(BaseModel):
             where the media stand; without it they stand in front.
     """
 
-    model_config = ConfigDict(extra="forbid")
     prompt: str = "a video of"
 
 

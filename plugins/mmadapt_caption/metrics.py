@@ -21,13 +21,14 @@ class NoOptions(BaseModel):
 
 
 def references_of(sample: Sample) -> list[str]:
-    """The captions to score against: the references, or the target where there are none.
+    """The texts to score against: references, else answers, else the target.
 
     Raises:
         DataError: the sample has neither.
     """
     target = sample.get("target")
-    references = sample.get("references") or ([target] if target else [])
+    given = sample.get("references") or sample.get("answers")
+    references = given or ([target] if target else [])
     if not references:
         raise DataError("metric", sample["id"], "has no reference to score against")
     return list(references)

@@ -31,7 +31,8 @@ class ShapesConfig(BaseModel):
     Attributes:
         split: Which combinations: no two splits share one.
         media: Clips, pictures, sounds, or clips that each come with a sound.
-        task: Captions, or one question and its answer for each sample.
+        task: Captions, or questions (`prompt`), one for each sample, with their answer and the
+            `choices` it is one of.
         count: Number of samples; default: all of a moderate number of files.
         seed: Of the files: place, size, speed, shade.
         missing: Share of the captioned ``audio_video`` samples that have only the clip or only the
@@ -42,7 +43,7 @@ class ShapesConfig(BaseModel):
 
     split: Split
     media: Media = "video"
-    task: Literal["caption", "qa"] = "caption"
+    task: Literal["caption", "vqa"] = "caption"
     count: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0)
     missing: float = Field(default=0.0, ge=0, le=1)
@@ -74,7 +75,7 @@ class ShapesSource(Source):
         super().__init__(config)
         self._mediums = _MEDIUMS[config.media]
         self._questions = [(medium, name) for medium in self._mediums for name in QUESTIONS[medium]]
-        per_file = len(self._questions) if config.task == "qa" else 1
+        per_file = len(self._questions) if config.task == "vqa" else 1
         self._count = config.count or _FILES[config.split] * per_file
         files = -(-self._count // per_file)
         # the seed tells a medium's shelf from another, so the same clips serve every task

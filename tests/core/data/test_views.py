@@ -28,6 +28,28 @@ def test_swapped_media_come_from_a_sample_that_says_something_else():
     assert [s["references"] for s in swapped] == [s["references"] for s in source]
 
 
+def test_a_sample_with_answers_stays_one_sample():
+    one = {**sample("a", "x", "y"), "answers": ["x", "x", "y"]}
+    assert [s["id"] for s in EachReference(InMemory([one]))] == ["a"]
+
+
+def test_swapped_media_answer_the_same_question_differently_where_they_can():
+    asked = [
+        {**sample(f"{i}", f"{'ab'[i % 2]}{i % 6 // 2}"), "prompt": f"question {i % 2}"}
+        for i in range(24)
+    ]
+    swapped = SwappedMedia(InMemory(asked), seed=3)
+    for i, other in enumerate(swapped.partner):
+        assert i % 2 == other % 2 and i % 6 != other % 6
+    alone = [{**sample("0", "x"), "prompt": "p"}, {**sample("1", "y"), "prompt": "q"}]
+    assert SwappedMedia(InMemory(alone)).partner == [1, 0]
+
+
+def test_answers_say_what_media_say():
+    said = [{**sample(f"{i}"), "answers": ["x" if i < 2 else "y"]} for i in range(4)]
+    assert {i // 2 for i in SwappedMedia(InMemory(said)).partner[:2]} == {1}
+
+
 def test_where_captions_are_uneven_media_are_used_again():
     source = InMemory([sample(f"{i}", "x" if i else "y") for i in range(4)])
     swapped = SwappedMedia(source)

@@ -76,9 +76,11 @@ def assert_same(one, other, atol=0.0):
         assert torch.allclose(value, other[name], rtol=0, atol=atol), name
 
 
-def test_accumulating_four_batches_of_one_is_one_batch_of_four(lm, tmp_path):
+@pytest.mark.parametrize("loss", ["mean_per_token", "sum_per_sample"])
+def test_accumulating_four_batches_of_one_is_one_batch_of_four(lm, tmp_path, loss):
     def step(size, accumulation):
         model = model_of(lm)
+        model.head.loss, model.head.loss_scale = loss, 0.5
         keys = {
             "max_steps": 1,
             "per_device_train_batch_size": size,

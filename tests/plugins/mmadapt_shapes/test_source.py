@@ -20,7 +20,7 @@ def source(**options):
 
 
 @pytest.mark.parametrize("media", ["video", "image", "audio", "audio_video"])
-@pytest.mark.parametrize("task", ["caption", "qa"])
+@pytest.mark.parametrize("task", ["caption", "vqa"])
 def test_samples_keep_the_contract(media, task):
     samples = list(source(media=media, task=task))
     assert len(samples) == 6
@@ -68,7 +68,7 @@ def test_missing_media_leave_any_part_and_its_caption():
 
 
 def test_questions_ask_each_field_of_each_file():
-    samples = list(source(task="qa"))
+    samples = list(source(task="vqa"))
     assert [sample["meta"]["field"] for sample in samples] == ["colour", "shape", "motion"] * 2
     assert len({sample["media"][0]["path"] for sample in samples}) == 2
     for sample in samples:

@@ -1,0 +1,1 @@
+"""Open-ended questions about media: the head and the VQA accuracy."""

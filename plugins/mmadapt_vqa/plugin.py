@@ -1,0 +1,21 @@
+"""Announces the vqa head and its metric."""
+
+from __future__ import annotations
+
+from mmadapt.hookspecs import Register, hookimpl
+
+
+@hookimpl
+def register_heads(register: Register) -> None:
+    """Announce the head."""
+    register("vqa", "mmadapt_vqa.head:VqaHead", "answers a question in its own words")
+
+
+@hookimpl
+def register_metrics(register: Register) -> None:
+    """Announce the metric."""
+    register(
+        "vqa_accuracy",
+        "mmadapt_vqa.metric:VqaAccuracy",
+        "VQA accuracy by the official rule: agreement with ten people",
+    )
