@@ -13,6 +13,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 from mmadapt.contracts import Head, Processor, Source
 from mmadapt.data.cache import MemoryCache
+from mmadapt.data.encoded import on_disk
 from mmadapt.errors import DataError, MediaError, MMAdaptError
 from mmadapt.types import IGNORE_INDEX, MediaPart, Sample
 
@@ -193,21 +194,28 @@ class MediaDataset(Dataset[Item | Failed]):
                 )
             for number, (name, processor) in enumerate(readers):
                 rng = self._rng(epoch, index, 1 + file, number) if self.augment else None
-                medium = self._processed(name, processor, part, rng)
+                medium = self._processed(name, processor, part, rng, f"sample {sample['id']}")
                 if self.media == "blank":
                     zeros = torch.zeros_like(medium.values)
                     medium = replace(medium, values=zeros, key=("blank", zeros.shape))
                 yield replace(medium, file=file)
 
     def _processed(
-        self, name: str, processor: Processor, part: MediaPart, rng: np.random.Generator | None
+        self,
+        name: str,
+        processor: Processor,
+        part: MediaPart,
+        rng: np.random.Generator | None,
+        called: str,
     ) -> Medium:
-        key = (name, part.get("path"), part.get("start"), part.get("end"))
+        # A processor may read a file otherwise when it is given a generator, without drawing.
+        key = (name, part.get("path"), part.get("start"), part.get("end"), rng is not None)
         kept = self.cache.get(key)
         if kept is not None:
             return kept
         before = _state(rng)
-        result = processor(part, rng)
+        with on_disk(part, called) as shown:
+            result = processor(shown, rng)
         values, mask = result if isinstance(result, tuple) else (result, None)
         if part.get("path") is None or _state(rng) != before:
             return Medium(name, 0, values, mask)
