@@ -1,0 +1,182 @@
+import io
+import json
+import tarfile
+
+import pytest
+from PIL import Image
+
+from mmadapt.errors import DataError
+from mmadapt_datasets import webdataset
+from mmadapt_datasets.webdataset import WebdatasetConfig, WebdatasetSource
+
+datasets = pytest.importorskip("datasets")
+from mmadapt_datasets.hf import HfConfig, HfSource
+
+
+def png(shade=0):
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 8), (shade, 0, 0)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def table(**columns):
+    rows = {
+        "picture": [{"bytes": png(k), "path": None} for k in range(3)],
+        "said": [["one", "1"], ["two", "2"], ["three", "3"]],
+        "question": ["a?", "b?", "c?"],
+        "options": [["x", "y"]] * 3,
+        "right": [0, 1, 0],
+        "key": ["k0", "k1", "k2"],
+        **columns,
+    }
+    return datasets.Dataset.from_dict(rows)
+
+
+def hf(path, limit=None, split="train", **columns):
+    columns = columns or {"image": "picture", "target": "said"}
+    return HfSource(HfConfig(path=str(path), columns=columns, limit=limit, split=split))
+
+
+@pytest.mark.parametrize("form", ["disk", "dict", "parquet", "folder", "jsonl"])
+def test_forms_of_a_dataset(tmp_path, form):
+    columns = {"image": "picture", "target": "said", "id": "key", "prompt": "question"}
+    if form == "jsonl":
+        path = tmp_path / "a.jsonl"
+        table().remove_columns("picture").to_json(path)
+        del columns["image"]
+    elif form == "parquet":
+        path = tmp_path / "a.parquet"
+        table().cast_column("picture", datasets.Image()).to_parquet(path)
+    elif form == "folder":
+        path = tmp_path / "data"
+        path.mkdir()
+        table().to_parquet(path / "train-0.parquet")
+    else:
+        path = tmp_path / "saved"
+        one = table()
+        (datasets.DatasetDict(train=one) if form == "dict" else one).save_to_disk(path)
+    source = hf(path, **columns)
+    first = source[0]
+    assert len(source) == 3 and first["id"] == "k0" and first["prompt"] == "a?"
+    assert (first["target"], first["references"]) == (None, ["one", "1"])
+    if form != "jsonl":
+        assert first["media"] == [{"type": "image", "value": png()}]
+
+
+def test_choices_and_answers(tmp_path):
+    table().save_to_disk(tmp_path)
+    sample = hf(tmp_path, prompt="question", choices="options", answers="right")[1]
+    assert (sample["choices"], sample["answers"]) == (["x", "y"], ["y"])
+    assert sample["media"] == [] and sample["id"] == "1"
+    assert hf(tmp_path, answers="question")[1]["references"] == ["b?"]
+
+
+def test_conversations(tmp_path):
+    talk = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    table(talk=[talk] * 3).save_to_disk(tmp_path)
+    assert hf(tmp_path, messages="talk")[0]["messages"] == talk
+
+
+def test_what_a_table_cannot_give(tmp_path):
+    table(empty=["", "", ""], wrong=[7, 7, 7]).save_to_disk(tmp_path / "a")
+    with pytest.raises(DataError, match=r"no column 'pictur' \(columns.image\).*mean 'picture'"):
+        hf(tmp_path / "a", image="pictur")
+    for columns, says in [
+        ({"target": "empty"}, "0: 'empty' is empty"),
+        ({"image": "wrong"}, "neither encoded bytes nor the name of a file"),
+        ({"choices": "options", "answers": "wrong"}, "'wrong' is 7, but there are 2 choices"),
+    ]:
+        with pytest.raises(DataError, match=says):
+            hf(tmp_path / "a", **columns)[0]
+    with pytest.raises(DataError, match="cannot be loaded"):
+        hf(tmp_path / "b")
+    datasets.DatasetDict(train=table()).save_to_disk(tmp_path / "c")
+    with pytest.raises(DataError, match="Unknown split"):
+        hf(tmp_path / "c", split="dev")
+    (tmp_path / "d.txt").write_text("x")
+    with pytest.raises(DataError, match="must end in one of parquet"):
+        hf(tmp_path / "d.txt")
+
+
+def test_limit(tmp_path):
+    table().save_to_disk(tmp_path)
+    assert len(hf(tmp_path, limit=2)) == 2
+
+
+def shard(path, files):
+    with tarfile.open(path, "w") as archive:
+        for name, content in files:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def shards(path, limit=None, **columns):
+    columns = columns or {"image": "png", "target": "txt"}
+    return WebdatasetSource(WebdatasetConfig(shards=str(path), columns=columns, limit=limit))
+
+
+def test_shards_are_read_in_place(tmp_path):
+    shard(tmp_path / "a-0.tar", [("x/0.png", png(1)), ("x/0.txt", b" red \n"), ("x/1.txt", b"b")])
+    fields = json.dumps({"question": "what?", "answer": "red"}).encode()
+    shard(tmp_path / "a-1.tar", [("2.seg.png", png(2)), ("2.txt", b"c"), ("2.json", fields)])
+    source = shards(tmp_path / "a-*.tar")
+    assert source[0] == {
+        "id": "x/0",
+        "media": [{"type": "image", "value": png(1)}],
+        "target": "red",
+        "references": ["red"],
+    }
+    assert [entry.name for entry in source.entries] == ["x/0", "x/1", "2"]
+    last = shards(tmp_path / "a-1.tar", image="seg.png", prompt="question", answers="answer")[0]
+    assert last["prompt"] == "what?" and last["media"][0]["value"] == png(2)
+    assert len(shards(tmp_path / "a-*.tar", limit=1)) == 1
+
+
+def test_what_a_shard_cannot_give(tmp_path, monkeypatch):
+    good = [("0.png", png()), ("0.txt", b"a")]
+    shard(tmp_path / "a.tar", [*good, ("1.png", png())])
+    with pytest.raises(DataError, match=r"a\.tar:1: has no column 'txt'"):
+        shards(tmp_path / "a.tar")[1]
+    with pytest.raises(DataError, match="matches no file"):
+        shards(tmp_path / "b.tar")
+    (tmp_path / "c.tar").write_bytes(b"no tar" * 200)
+    with pytest.raises(DataError, match="is not a tar file"):
+        shards(tmp_path / "c.tar")
+    shard(tmp_path / "d.tar", [*good, ("0.txt", b"b")])
+    with pytest.raises(DataError, match="stands there twice"):
+        shards(tmp_path / "d.tar")
+    shard(tmp_path / "e.tar", good)
+    shard(tmp_path / "f.tar", good)
+    with pytest.raises(DataError, match=r"f\.tar:0: stands in .*e\.tar too"):
+        shards(tmp_path / "[ef].tar")
+    shard(tmp_path / "g.tar", [("0.json", b"{"), ("0.png", png())])
+    with pytest.raises(DataError, match=r"'.json' is damaged"):
+        shards(tmp_path / "g.tar", image="png")
+    shard(tmp_path / "h.tar", [])
+    with pytest.raises(DataError, match="holds no samples"):
+        shards(tmp_path / "h.tar")
+    monkeypatch.setattr(webdataset, "MAX_MEMBER", 3)
+    with pytest.raises(DataError, match="over 3 bytes"):
+        shards(tmp_path / "e.tar")
+
+
+def test_a_shard_cut_short(tmp_path):
+    path = shard(tmp_path / "a.tar", [("0.txt", b"a"), ("0.png", bytes(5000))])
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(DataError):
+        shards(path)
+
+
+def test_links_and_folders_in_a_shard_are_passed_over(tmp_path):
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as archive:
+        link = tarfile.TarInfo("9.txt")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+        for name, content in (("0.txt", b"a"), ("0.png", png())):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    assert [entry.name for entry in shards(path).entries] == ["0"]
