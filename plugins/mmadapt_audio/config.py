@@ -42,3 +42,17 @@ class AstConfig(AudioConfig):
     time_mask: int = Field(
         0, ge=0, description="SpecAugment in training: longest stretch of frames; eP-ALM uses 96"
     )
+
+
+class WhisperConfig(AudioConfig):
+    """Options of `whisper`."""
+
+    max_seconds: float = Field(
+        30.0, ge=0.1, le=30, description="of a segment; at 50 tokens a second, 30 s are 1500 tokens"
+    )
+    padding: Literal["batch", "max_seconds", "30s"] = Field(
+        "batch",
+        description="batch: as many tokens as the longest sound of a batch has, no fixed grid; "
+        "max_seconds: as many as `max_seconds` has, a grid (1, tokens), the rest masked; 30s: so, "
+        "and the sound is followed by silence up to 30 s, the published encoding, at its cost",
+    )

@@ -13,18 +13,21 @@ from mmadapt.errors import ModelError
 from mmadapt.types import LevelSpec
 from mmadapt_audio.ast_encoder import AstEncoder
 from mmadapt_audio.config import AstConfig
-from tests.plugins.mmadapt_audio.tiny_audio import BLOCKS, RATE, WIDTH, audio, save_model, sound
+from tests.plugins.mmadapt_audio.tiny_audio import (
+    BLOCKS,
+    RATE,
+    WIDTH,
+    audio,
+    batch_of,
+    save_model,
+    sound,
+)
 
 EXACT = {"rtol": 0.0, "atol": 2e-6}  # float32, the same operations in the same order
 
 
 def encoder_of(folder, **options) -> AstEncoder:
     return AstEncoder(AstConfig(model=str(folder), **options))
-
-
-def inputs_of(encoder: AstEncoder, *waveforms) -> dict:
-    rows = torch.stack([encoder.processor(audio(waveform)) for waveform in waveforms])
-    return {"values": rows, "item": torch.zeros(rows.shape[:2], dtype=torch.long)}
 
 
 @torch.no_grad()
@@ -40,7 +43,7 @@ def test_levels_are_the_models_own_hidden_states(name, tmp_path):
     waveforms = [sound(0.3, seed=1), sound(2.0, seed=2)]
     raw = [LevelSpec(block) for block in range(encoder.num_levels)]
     last = LevelSpec(encoder.num_levels - 1, normed=True)
-    features = encoder(inputs_of(encoder, *waveforms), [*raw, last])
+    features = encoder(batch_of(encoder, *waveforms), [*raw, last])
 
     values = extractor(waveforms, sampling_rate=RATE, return_tensors="pt").input_values
     own = own_model(values, output_hidden_states=True)
@@ -58,7 +61,7 @@ def test_levels_are_the_models_own_hidden_states(name, tmp_path):
 def test_the_grid_is_frequency_then_time(tmp_path):
     save_model("ast", tmp_path)
     encoder = encoder_of(tmp_path)
-    inputs = inputs_of(encoder, sound(0.5))
+    inputs = batch_of(encoder, sound(0.5))
     patches = []
     encoder.model.embeddings.patch_embeddings.register_forward_hook(
         lambda module, args, output: patches.append(output)
@@ -84,13 +87,11 @@ def test_info_needs_no_weights_and_agrees_with_the_loaded_encoder(tmp_path):
 def test_padded_segments_are_masked_and_are_not_computed(tmp_path):
     save_model("ast", tmp_path)
     encoder = encoder_of(tmp_path, segments=2)
-    long, short = (encoder.processor(audio(sound(seconds))) for seconds in (1.2, 0.4))
-    assert (len(long), len(short)) == (2, 1)
-    values = torch.stack([long, torch.cat([short, torch.zeros_like(short)])])
+    inputs = batch_of(encoder, sound(1.2), sound(0.4))
+    assert inputs["item"].tolist() == [[0, 0], [0, -1]]
     rows = []
     encoder.model.register_forward_hook(lambda module, args, output: rows.append(len(args[0])))
-    item = torch.tensor([[0, 0], [0, -1]])
-    features = encoder({"values": values, "item": item}, [LevelSpec(2)])
+    features = encoder(inputs, [LevelSpec(2)])
     assert rows == [3] and not features.levels[0][1, 1].any()
     assert features.mask.all(dim=2).tolist() == [[True, True], [True, False]]
 
@@ -99,7 +100,7 @@ def test_padded_segments_are_masked_and_are_not_computed(tmp_path):
 def test_keep_blocks_drops_the_later_blocks_and_changes_no_level_before(tmp_path):
     save_model("ast", tmp_path)
     encoder = encoder_of(tmp_path)
-    inputs, wanted = inputs_of(encoder, sound(0.5)), [LevelSpec(1), LevelSpec(1, normed=True)]
+    inputs, wanted = batch_of(encoder, sound(0.5)), [LevelSpec(1), LevelSpec(1, normed=True)]
     before = encoder(inputs, wanted).levels
     encoder.keep_blocks(2)
     after = encoder(inputs, wanted).levels
@@ -113,7 +114,7 @@ def test_keep_blocks_drops_the_later_blocks_and_changes_no_level_before(tmp_path
 def test_mlp_is_the_module_between_the_second_norm_and_the_residual(tmp_path):
     save_model("ast", tmp_path)
     encoder = encoder_of(tmp_path)
-    inputs, raw = inputs_of(encoder, sound(0.5)), [LevelSpec(0), LevelSpec(1)]
+    inputs, raw = batch_of(encoder, sound(0.5)), [LevelSpec(0), LevelSpec(1)]
     plain = encoder(inputs, raw).levels
     encoder.mlp(1).register_forward_hook(lambda module, args, output: output + 0.1 * args[0])
     beside = encoder(inputs, raw).levels
@@ -124,7 +125,7 @@ def test_mlp_is_the_module_between_the_second_norm_and_the_residual(tmp_path):
 def test_train_mode_and_dtype(tmp_path):
     save_model("ast", tmp_path)
     encoder = encoder_of(tmp_path)
-    inputs, last = inputs_of(encoder, sound(0.5)), [LevelSpec(2, normed=True)]
+    inputs, last = batch_of(encoder, sound(0.5)), [LevelSpec(2, normed=True)]
     quiet = encoder(inputs, last).levels[0]
     assert torch.equal(encoder.train()(inputs, last).levels[0], quiet)
     half = encoder_of(tmp_path, dtype="bfloat16")(inputs, last).levels[0]

@@ -7,11 +7,11 @@ import sys
 
 from mmadapt.contracts import Encoder
 from mmadapt.registry import get_registry
-from mmadapt_audio.config import AstConfig
+from mmadapt_audio.config import AstConfig, WhisperConfig
 
 
 def test_the_encoders_are_announced_and_load():
-    for name, config in {"ast": AstConfig}.items():
+    for name, config in {"ast": AstConfig, "whisper": WhisperConfig}.items():
         loaded = get_registry().get("encoder", name).load()
         assert issubclass(loaded, Encoder) and loaded.Config is config
 

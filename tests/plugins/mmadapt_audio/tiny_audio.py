@@ -10,6 +10,9 @@ import soundfile
 import torch
 import transformers as hf
 
+from mmadapt.data.collate import Collator
+from mmadapt.data.dataset import Item, Medium
+
 RATE = 16_000
 WIDTH, BLOCKS = 32, 3
 
@@ -35,7 +38,43 @@ def _ast_classifier() -> tuple[Any, Any]:
     return hf.ASTForAudioClassification(model.config), extractor
 
 
-MODELS = {"ast": _ast, "ast_classifier": _ast_classifier}
+def _whisper_config() -> Any:
+    return hf.WhisperConfig(
+        d_model=WIDTH,
+        encoder_layers=BLOCKS,
+        decoder_layers=1,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        encoder_ffn_dim=48,
+        decoder_ffn_dim=48,
+        num_mel_bins=8,
+        max_source_positions=100,
+        vocab_size=20,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        decoder_start_token_id=1,
+        suppress_tokens=[],
+        begin_suppress_tokens=[],
+    )
+
+
+def _whisper() -> tuple[Any, Any]:
+    """Two seconds stand for the real model's thirty."""
+    extractor = hf.WhisperFeatureExtractor(feature_size=8, chunk_length=2)
+    return hf.WhisperForConditionalGeneration(_whisper_config()), extractor
+
+
+def _whisper_base() -> tuple[Any, Any]:
+    return hf.WhisperModel(_whisper_config()), _whisper()[1]
+
+
+MODELS = {
+    "ast": _ast,
+    "ast_classifier": _ast_classifier,
+    "whisper": _whisper,
+    "whisper_base": _whisper_base,
+}
 
 
 def save_model(name: str, folder: Path) -> tuple[Any, Any]:
@@ -69,3 +108,22 @@ def save_sound(path: Path, waveform: np.ndarray, rate: int = RATE) -> Path:
 def audio(value: np.ndarray) -> dict[str, Any]:
     """A media part in memory."""
     return {"type": "audio", "value": value}
+
+
+def batch_of(encoder: Any, *waveforms: np.ndarray) -> dict[str, torch.Tensor]:
+    """What the loader makes of one sound for each sample."""
+    items = [
+        Item(n, str(n), _NO_TEXT, _NO_TEXT, _NO_TEXT, (_medium(encoder, waveform),))
+        for n, waveform in enumerate(waveforms)
+    ]
+    inputs = Collator(0)(items)["media"]["audio"]
+    return {key: value for key, value in inputs.items() if key != "keys"}
+
+
+_NO_TEXT = np.zeros(1, dtype=np.int64)
+
+
+def _medium(encoder: Any, waveform: np.ndarray) -> Medium:
+    result = encoder.processor(audio(waveform))
+    values, mask = result if isinstance(result, tuple) else (result, None)
+    return Medium("audio", 0, values, mask)

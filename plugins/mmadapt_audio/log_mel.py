@@ -1,0 +1,79 @@
+"""The log-mel spectrogram of Whisper, no longer than the sound."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmadapt.contracts import Processor
+from mmadapt.types import MediaPart
+from mmadapt_audio.config import WhisperConfig
+from mmadapt_audio.waveform import SegmentReader
+
+
+class LogMelProcessor(Processor):
+    """Reads a sound and makes the log-mel frames of each segment with Whisper's own extractor.
+
+    The frames are those of the sound followed by silence up to 30 s, up to the two frames of
+    silence that the convolutions see behind the last token; `padding: 30s` keeps all.
+
+    Args:
+        extractor: a `WhisperFeatureExtractor`.
+        max_positions: tokens of 30 s; two frames make a token.
+        config: segments, their length, and padding.
+    """
+
+    def __init__(self, extractor: Any, max_positions: int, config: WhisperConfig) -> None:
+        self.extractor = extractor
+        self.max_frames = 2 * max_positions
+        self.whole = config.padding == "30s"
+        length = round(config.max_seconds * extractor.sampling_rate)
+        self.read = SegmentReader(
+            extractor.sampling_rate,
+            length,
+            length,
+            extractor.n_fft,
+            config.segments,
+            config.timeout,
+        )
+
+    def __call__(
+        self, media: MediaPart, rng: np.random.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Reads a sound.
+
+        Args:
+            media: `path`, or `value`; see `SegmentReader`.
+            rng: nothing is drawn from it.
+
+        Returns:
+            (t, mel bins, frames) float32 of t segments, and (t, frames) bool: the frames of the
+            sound, an even number.
+
+        Raises:
+            MediaError: it cannot be read, or is too short.
+        """
+        segments = self.read(media)
+        hop = self.extractor.hop_length
+        heard = [2 * math.ceil(len(waveform) / (2 * hop)) for waveform in segments]
+        frames = min(self.max_frames, self.max_frames if self.whole else max(heard) + 2)
+        values = torch.stack([self._log_mel(waveform, frames) for waveform in segments])
+        return values, torch.arange(frames) < torch.tensor(heard)[:, None]
+
+    def _log_mel(self, waveform: np.ndarray, frames: int) -> Tensor:
+        """(mel bins, frames) of a waveform followed by silence."""
+        # One window more than is kept, as the transform mirrors the end, which must be silence;
+        # at 30 s it mirrors the sound in the published encoding, too.
+        margin = 0 if frames == self.max_frames else self.extractor.n_fft
+        found = self.extractor(
+            waveform,
+            sampling_rate=self.extractor.sampling_rate,
+            max_length=frames * self.extractor.hop_length + margin,
+            return_tensors="pt",
+        )
+        log_mel: Tensor = found.input_features[0, :, :frames]
+        return log_mel.contiguous()
