@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import os
+from functools import partial
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 from mmadapt.errors import DataError
 from mmadapt.types import MediaPart, Modality, Sample
+from mmadapt_jsonl.texts import KEYS, MODALITIES, as_text, kind, media_parts, read_texts
 
-MODALITIES: tuple[Modality, ...] = get_args(Modality)
-KNOWN = {"id", "caption", "captions", "prompt", "start", "end", "split", *MODALITIES}
+KNOWN = {"id", "start", "end", "split", *KEYS, *MODALITIES}
 
 
 class RecordReader:
@@ -38,70 +39,66 @@ class RecordReader:
         Raises:
             DataError: with the line and what is wrong.
         """
-        captions = self._captions(line, record)
-        sample: Sample = {
+        texts = read_texts(record, partial(self._fail, line))
+        sample = {
             "id": self._id(line, record),
-            "target": captions[0] if len(captions) == 1 else None,
-            "references": captions,
             "media": self._media(line, record),
             "meta": {key: value for key, value in record.items() if key not in KNOWN},
+            **texts,
         }
-        prompt = record.get("prompt")
-        if prompt is not None:
-            sample["prompt"] = self._text(line, "prompt", prompt)
-        return sample
+        return cast(Sample, sample)
 
     def _fail(self, line: int, reason: str) -> DataError:
         return DataError(self.file, line, reason)
 
-    def _text(self, line: int, key: str, value: Any) -> str:
-        if not isinstance(value, str):
-            raise self._fail(line, f"'{key}' must be text, not {_kind(value)}")
-        return value
-
     def _id(self, line: int, record: dict[str, Any]) -> str:
         value = record.get("id", line)
         if not isinstance(value, str | int) or isinstance(value, bool) or value == "":
-            raise self._fail(line, f"'id' must be text or a whole number, not {_kind(value)}")
+            raise self._fail(line, f"'id' must be text or a whole number, not {kind(value)}")
         first = self._lines.setdefault(str(value), line)
         if first != line:
             raise self._fail(line, f"has the id '{value}' of line {first}; ids must differ")
         return str(value)
 
-    def _captions(self, line: int, record: dict[str, Any]) -> list[str]:
-        if "caption" in record and "captions" in record:
-            raise self._fail(line, "has both 'caption' and 'captions'; keep one")
-        if "caption" in record:
-            captions = [self._text(line, "caption", record["caption"])]
-        elif "captions" not in record:
-            keys = ", ".join(record) or "nothing"
-            raise self._fail(line, f"lacks 'caption' or 'captions'; it has {keys}")
-        elif not isinstance(record["captions"], list):
-            raise self._fail(line, f"'captions' must be a list, not {_kind(record['captions'])}")
-        else:
-            captions = [self._text(line, "captions", text) for text in record["captions"]]
-        if not captions or not all(text.strip() for text in captions):
-            raise self._fail(line, "has an empty caption")
-        return captions
-
     def _media(self, line: int, record: dict[str, Any]) -> list[MediaPart]:
         given = [key for key in record if key in MODALITIES]
-        if not given:
-            raise self._fail(line, f"names no media; it needs one of {', '.join(MODALITIES)}")
+        inside = media_parts(record.get("messages") or [])
+        if not given and not inside and "messages" not in record:
+            reason = f"names no media; it needs one of {', '.join(MODALITIES)}"
+            raise self._fail(line, f"{reason} (null where it has none)")
         parts: list[MediaPart] = []
         for key in given:
-            paths = record[key] if isinstance(record[key], list) else [record[key]]
-            if not paths:
+            value = record[key]
+            paths = [] if value is None else value if isinstance(value, list) else [value]
+            if not paths and value is not None:
                 raise self._fail(line, f"'{key}' is an empty list")
-            for path in paths:
-                part: MediaPart = {"type": cast(Modality, key), "path": self._path(line, key, path)}
-                if key != "image":
-                    self._add_times(line, record, part)
-                parts.append(part)
-        return parts
+            parts += [self._part(line, key, path, record) for path in paths]
+        return parts + self._inside(line, inside, len(parts))
+
+    def _inside(self, line: int, inside: list[dict[str, Any]], num_beside: int) -> list[MediaPart]:
+        """The media that messages name themselves, or none where they stand beside them."""
+        paths = [part.get("path", part.get(part["type"])) for part in inside]
+        if all(path is None for path in paths):
+            if len(paths) > num_beside:
+                reason = f"has {len(paths)} media parts in its messages, but {num_beside} files"
+                raise self._fail(line, reason)
+            return []
+        if num_beside or any(path is None for path in paths):
+            reason = "must name its media either in every part of its messages or all beside them"
+            raise self._fail(line, reason)
+        return [
+            self._part(line, part["type"], path, part)
+            for part, path in zip(inside, paths, strict=True)
+        ]
+
+    def _part(self, line: int, key: str, path: Any, times: dict[str, Any]) -> MediaPart:
+        part: MediaPart = {"type": cast(Modality, key), "path": self._path(line, key, path)}
+        if key != "image":
+            self._add_times(line, times, part)
+        return part
 
     def _path(self, line: int, key: str, value: Any) -> str:
-        path = os.path.join(self.root, self._text(line, key, value))
+        path = os.path.join(self.root, as_text(value, key, partial(self._fail, line)))
         if not value or "\0" in value:
             raise self._fail(line, f"'{key}' is not a path")
         real = os.path.realpath(path)
@@ -126,9 +123,3 @@ class RecordReader:
             part[key] = float(value)  # type: ignore[literal-required]
         if part.get("end", math.inf) <= part.get("start", 0.0):
             raise self._fail(line, "has an 'end' that is not after its 'start'")
-
-
-def _kind(value: Any) -> str:
-    """How JSON calls the type of a value."""
-    names = {dict: "an object", list: "a list", str: "text", bool: "true or false"}
-    return "null" if value is None else names.get(type(value), "a number")

@@ -39,10 +39,17 @@ class JsonlConfig(BaseModel):
 class JsonlSource(Source):
     """Reads records such as `{"video": "clips/1.mp4", "caption": "a red ball rolls"}`.
 
-    A record holds `image`, `video` or `audio` (a path, or a list of paths), `caption` or
-    `captions`, and may hold `id`, `prompt`, `start` and `end` (seconds of a clip or sound) and
-    `split`; every other key goes to the sample's `meta`. The whole file is read and checked when
-    the source is built, so that a mistake shows before training begins.
+    A record holds `image`, `video` or `audio` (a path, a list of paths, or null), and one of
+
+    - `caption` or `captions`;
+    - `answer` or `answers` (a list with one entry per person, or an object of weights), with
+      `question` and perhaps `choices`, of which `answer` may then be the number, from 0;
+    - `messages`: `{"role": "user", "content": "…"}` and so on, where a `content` may also be a list
+      of `{"type": "text", "text": "…"}` and `{"type": "image", "path": "…"}`.
+
+    It may hold `id`, `prompt` (the same as `question`), `start` and `end` (seconds of a clip or
+    sound) and `split`; every other key goes to the sample's `meta`. The whole file is read and
+    checked when the source is built, so that a mistake shows before training begins.
 
     Raises:
         DataError: with file, line and reason.
@@ -98,7 +105,7 @@ class JsonlSource(Source):
     def _expanded(self, sample: Sample) -> list[Sample]:
         """Applies `expand`."""
         references = sample.get("references") or []
-        if self.config.expand is None or len(references) < 2:
+        if self.config.expand is None or len(references) < 2 or sample.get("answers"):
             return [sample]
         if not self.config.expand:
             return [{**sample, "target": references[0]}]

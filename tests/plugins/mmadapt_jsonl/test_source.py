@@ -42,6 +42,43 @@ def test_records_become_samples(folder):
     assert second["prompt"] == "say:"
 
 
+def test_a_question_has_answers_and_perhaps_choices(folder):
+    people = ["a cat", "cat", "cat"]
+    ten, weighted, chosen, numbered = source(
+        folder,
+        {"image": "2.png", "question": "what?", "answers": people},
+        {"image": "2.png", "question": "what?", "answers": {"cat": 1, "dog": 0.3}},
+        {"image": None, "question": "what?", "answer": "y", "choices": ["x", "y"], "hint": "h"},
+        {"image": None, "prompt": "what?", "answer": 1, "choices": ["x", "y"]},
+    )
+    assert (ten["prompt"], ten["answers"], ten["references"]) == ("what?", people, ["a cat", "cat"])
+    assert "target" not in ten
+    assert (weighted["answers"], weighted["answer_weights"]) == (["cat", "dog"], [1.0, 0.3])
+    assert (chosen["answers"], chosen["choices"], chosen["media"]) == (["y"], ["x", "y"], [])
+    assert chosen["meta"] == {"hint": "h"} and numbered["answers"] == ["y"]
+    assert len(source(folder, {"image": "2.png", "answers": people}, expand=True)) == 1
+
+
+def test_a_conversation_names_its_media_inside_or_beside(folder):
+    image = {"type": "image", "path": "2.png"}
+    clip = {"type": "video", "video": "clips/1.mp4", "start": 1}
+    ask = {"role": "user", "content": [image, {"type": "text", "text": "and"}, clip]}
+    said = {"role": "assistant", "content": "a cat"}
+    bare = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "and"}]}
+    inside, beside, none = source(
+        folder,
+        {"messages": [ask, said]},
+        {"image": "2.png", "messages": [bare, said]},
+        {"messages": [{"role": "user", "content": "hi"}]},
+    )
+    assert inside["media"] == [
+        {"type": "image", "path": str(folder / "2.png")},
+        {"type": "video", "path": str(folder / "clips/1.mp4"), "start": 1.0},
+    ]
+    assert inside["messages"] == [ask, said] and inside["references"] == ["a cat"]
+    assert len(beside["media"]) == 1 and none["media"] == [] and none["references"] == []
+
+
 def test_several_files_of_one_kind_keep_their_order(folder):
     (sample,) = source(folder, {"image": ["2.png", "2.png"], "caption": "two"})
     assert len(sample["media"]) == 2
@@ -71,14 +108,52 @@ MISTAKES = {
     "not json": ("{oops", "is not JSON"),
     "not a record": ("[1]", "is not a record"),
     "too deep": ("[" * 100_000, "is not JSON"),
-    "no caption": ({"image": "2.png"}, "lacks 'caption' or 'captions'; it has image"),
+    "no caption": ({"image": "2.png"}, "lacks 'caption', .*; it has image"),
     "two captions": ({**GOOD, "captions": ["y"]}, "both 'caption' and 'captions'"),
     "caption type": ({**GOOD, "caption": 3}, "'caption' must be text, not a number"),
     "captions type": ({"image": "2.png", "captions": "x"}, "'captions' must be a list, not text"),
     "empty captions": ({"image": "2.png", "captions": []}, "empty caption"),
     "blank caption": ({"image": "2.png", "caption": " "}, "empty caption"),
     "no media": ({"caption": "x"}, "names no media"),
-    "media type": ({"image": None, "caption": "x"}, "'image' must be text, not null"),
+    "media type": ({"image": 3, "caption": "x"}, "'image' must be text, not a number"),
+    "two questions": ({**GOOD, "question": "a", "prompt": "b"}, "'prompt' and 'question'"),
+    "caption and answer": ({**GOOD, "answer": "y"}, "both 'caption' and 'answer'"),
+    "empty answers": ({"image": "2.png", "answers": []}, "has an empty answer"),
+    "answer type": ({"image": "2.png", "answer": 1}, "'answer' must be text, not a number"),
+    "weights": ({"image": "2.png", "answers": {"x": 0}}, "every answer a number above 0"),
+    "one choice": ({"image": "2.png", "answer": "x", "choices": ["x"]}, "at least two 'choices'"),
+    "same choices": (
+        {"image": "2.png", "answer": "x", "choices": ["x", "x"]},
+        "at least two 'choices', all different",
+    ),
+    "choice": (
+        {"image": "2.png", "answer": "z", "choices": ["x", "y"]},
+        "has the answer 'z', which is not among its choices",
+    ),
+    "choice number": (
+        {"image": "2.png", "answer": 2, "choices": ["x", "y"]},
+        "'answer' is 2, but there are 2 choices",
+    ),
+    "no messages": ({"messages": []}, "must be a list of messages"),
+    "message": ({"messages": [{"role": "user"}]}, "objects with 'role' and 'content'"),
+    "role": ({"messages": [{"role": "human", "content": "x"}]}, "role 'human'; known: system"),
+    "content": ({"messages": [{"role": "user", "content": 1}]}, "'content' must be text or a list"),
+    "part": ({"messages": [{"role": "user", "content": [{"type": "x"}]}]}, "whose 'type' is one"),
+    "part without file": (
+        {"messages": [{"role": "user", "content": [{"type": "image"}]}]},
+        "has 1 media parts in its messages, but 0 files",
+    ),
+    "media in two places": (
+        {
+            "image": "2.png",
+            "messages": [{"role": "user", "content": [{"type": "image", "path": "2.png"}]}],
+        },
+        "either in every part of its messages or all beside them",
+    ),
+    "question beside messages": (
+        {"question": "x", "messages": [{"role": "user", "content": "x"}]},
+        "ask it in the last message",
+    ),
     "no files": ({"image": [], "caption": "x"}, "'image' is an empty list"),
     "empty path": ({"image": "", "caption": "x"}, "'image' is not a path"),
     "null byte": ({"image": "a\0b", "caption": "x"}, "'image' is not a path"),
