@@ -2,7 +2,8 @@
 
 A plugin that fails is recorded with the first line of its error and never stops the others.
 `MMADAPT_PLUGINS=a,b` limits loading to these packages, distributions or entry points (empty:
-none); `MMADAPT_TRACE_PLUGINS=1` prints every hook call to stderr.
+none); `MMADAPT_TRACE_PLUGINS=1` prints to stderr what is loaded from where, every hook call and
+every name that is announced.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -93,17 +94,16 @@ def discover(points: Iterable[EntryPoint] | None = None) -> Discovery:
     )
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
-    if os.environ.get(TRACE_VARIABLE, "") not in ("", "0"):
-        manager.add_hookcall_monitoring(_trace, lambda *_: None)
+    manager.add_hookcall_monitoring(_trace_call, lambda *_: None)
     discovery = Discovery()
     for point in _selected(found):
         plugin = _plugin(point)
+        trace(f"load {point.name} = {point.value} ({plugin.distribution} {plugin.version})")
         try:
             discovery.registrations += _announced(manager, point, plugin)
         except (Exception, SystemExit) as error:  # a stranger's code may raise anything
-            plugin = Plugin(
-                plugin.name, plugin.package, plugin.distribution, plugin.version, first_line(error)
-            )
+            plugin = replace(plugin, error=first_line(error))
+            trace(f"broken {point.name}: {plugin.error}")
         discovery.plugins.append(plugin)
     return discovery
 
@@ -119,6 +119,7 @@ def _announced(
 ) -> list[Registration]:
     """Load one entry point, call its hooks and return what it announced."""
     module = point.load()
+    trace(f"from {getattr(module, '__file__', module)}")
     key = f"{plugin.distribution}:{plugin.name}"
     others = list(manager.get_plugins())
     if module in others:  # two entry points for one module announce the same names once
@@ -144,6 +145,7 @@ def _collector(kind: str, plugin: Plugin, announced: list[Registration]) -> hook
             raise PluginError(f"the name {name!r} may hold letters, digits, '_', '-', '.' only")
         if not TARGET.fullmatch(target):
             raise PluginError(f"the target of {name!r} is {target!r}, not 'module:Attribute'")
+        trace(f"{kind} '{name}' = {target}")
         announced.append(Registration(kind, name, target, summary, plugin))
 
     return register
@@ -155,7 +157,8 @@ def _plugin(point: EntryPoint) -> Plugin:
     dist = point.dist
     if dist is None:  # built by hand
         return Plugin(point.name, package, package, "0")
-    return Plugin(point.name, package, dist.name, dist.version)
+    known: Any = dist.metadata  # damaged metadata lack either
+    return Plugin(point.name, package, known["Name"] or package, known["Version"] or "0")
 
 
 def _selected(points: list[EntryPoint]) -> list[EntryPoint]:
@@ -185,7 +188,12 @@ def _normal(word: str) -> str:
     return re.sub(r"[-_.]+", "_", word.strip()).lower()
 
 
-def _trace(hook: str, impls: Sequence[pluggy.HookImpl], kwargs: Mapping[str, Any]) -> None:
-    """Print one hook call (`MMADAPT_TRACE_PLUGINS=1`)."""
+def trace(text: str) -> None:
+    """Print one line to stderr where `MMADAPT_TRACE_PLUGINS=1`."""
+    if os.environ.get(TRACE_VARIABLE, "") not in ("", "0"):
+        print(f"mmadapt plugins: {text}", file=sys.stderr)
+
+
+def _trace_call(hook: str, impls: Sequence[pluggy.HookImpl], _: Mapping[str, Any]) -> None:
     for impl in impls:
-        print(f"mmadapt plugins: {hook} -> {impl.plugin_name}", file=sys.stderr)
+        trace(f"{hook} -> {impl.plugin_name}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import inspect
+import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
@@ -11,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from mmadapt.errors import MissingDependency, MMAdaptError, PluginError, did_you_mean
-from mmadapt.plugins import HOOKS, TARGET, Plugin, discover, first_line
+from mmadapt.plugins import HOOKS, ONLY_VARIABLE, TARGET, Plugin, discover, first_line, trace
 
 KINDS = tuple(HOOKS)
 
@@ -49,6 +51,27 @@ class Entry:
         """
         return self._loaded
 
+    def part_class(self) -> type:
+        """Import the class and hold it against the contract of its kind.
+
+        Raises:
+            MMAdaptError: It cannot be imported, inherits from another class, or lacks a method.
+        """
+        from mmadapt import contracts  # imports torch, as the class itself has
+
+        contract = getattr(contracts, self.kind.capitalize())
+        found = self.load()
+        if not isinstance(found, type) or not issubclass(found, contract):
+            raise PluginError(
+                f"{self} is no {self.kind}: {self.target} must be a class that inherits from "
+                f"mmadapt.{contract.__name__}"
+            )
+        missing: frozenset[str] = getattr(found, "__abstractmethods__", frozenset())
+        if missing:
+            names = ", ".join(sorted(missing))
+            raise PluginError(f"{self} is incomplete: {self.target} lacks {names}")
+        return found
+
     def config_class(self) -> type[BaseModel]:
         """Import the class and return its `Config`.
 
@@ -63,8 +86,10 @@ class Entry:
     def verify(self) -> str:
         """Import the code and return `ok`, or what is wrong with it."""
         try:
-            self.load()
-            if self.kind not in ("weights", "lm_anatomy"):
+            if self.kind in ("weights", "lm_anatomy"):
+                self.load()
+            else:
+                self.part_class()
                 self.config_class()
         except MMAdaptError as error:
             return str(error)
@@ -86,6 +111,8 @@ class Entry:
             raise MissingDependency(str(self), missing) from error
         except (Exception, SystemExit) as error:
             raise PluginError(f"{self} fails at {self.target}: {first_line(error)}") from error
+        file = getattr(inspect.getmodule(loaded), "__file__", None)
+        trace(f"import {self.target} for {self} from {file}")
         return loaded
 
 
@@ -201,6 +228,8 @@ class Registry:
         available = ", ".join(self.names(kind)) or "none"
         message = f"unknown {kind} '{name}'; available: {available}"
         message += f"; {near}" if near else ""
+        if ONLY_VARIABLE in os.environ:
+            message += f"; {ONLY_VARIABLE} allows only '{os.environ[ONLY_VARIABLE]}'"
         for plugin in self.broken[:1]:
             message += f"; the plugin {plugin.package} did not load ({plugin.error})"
         if len(self.broken) > 1:

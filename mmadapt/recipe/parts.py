@@ -96,7 +96,7 @@ class PartChecker:
         at = path if value else (*path, "use")
         try:
             entry = self.registry.get(kind, part.use, self.allow_code)
-            cls = entry.load()
+            cls = entry.part_class()
             config_class = entry.config_class()
         except MMAdaptError as error:
             self.add(at, str(error))

@@ -13,10 +13,11 @@ def register_fusions(register):
     register({name!r}, "{package}.code:Mine", "a fusion for tests")
 """
 CODE = """
+from mmadapt import Fusion
 from pydantic import BaseModel, ConfigDict
 
 
-class Mine:
+class Mine(Fusion):
     class Config(BaseModel):
         model_config = ConfigDict(extra="forbid")
         alpha: float = 1.0

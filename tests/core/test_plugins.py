@@ -118,14 +118,33 @@ def test_a_selection_that_is_not_installed_is_an_error(plugin_folder, only):
         discover()
 
 
-def test_tracing_prints_each_hook_call(plugin_folder, only, monkeypatch, capsys):
-    write_plugin(plugin_folder, "traced")
-    only("traced")
-    discover()
+def test_tracing_prints_what_is_loaded_from_where(plugin_folder, only, monkeypatch, capsys):
+    write_plugin(plugin_folder, "good")
+    write_plugin(plugin_folder, "torn", plugin="import no_such_module")
+    only("good", "torn")
+    get_registry().get("fusion", "mine").load()
     assert capsys.readouterr().err == ""
     monkeypatch.setenv("MMADAPT_TRACE_PLUGINS", "1")
-    discover()
-    assert capsys.readouterr().err == "mmadapt plugins: register_fusions -> traced:traced\n"
+    get_registry.cache_clear()
+    get_registry().get("fusion", "mine").load()
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.removeprefix("mmadapt plugins: ") for line in lines] == [
+        "load good = good.plugin (good 1.2)",
+        f"from {plugin_folder}/good/plugin.py",
+        "register_fusions -> good:good",
+        "fusion 'mine' = good.code:Mine",
+        "load torn = torn.plugin (torn 1.2)",
+        "broken torn: ModuleNotFoundError: No module named 'no_such_module'",
+        f"import good.code:Mine for fusion 'mine' (good 1.2) from {plugin_folder}/good/code.py",
+    ]
+
+
+def test_a_package_with_damaged_metadata_is_still_told_apart(plugin_folder, only):
+    write_plugin(plugin_folder, "bare")
+    (plugin_folder / "bare-1.2.dist-info" / "METADATA").write_text("")
+    only("bare")
+    [plugin] = discover().plugins
+    assert (plugin.distribution, plugin.version, plugin.error) == ("bare", "0", None)
 
 
 def test_a_broken_plugin_is_fatal_only_for_names_nobody_announces(plugin_folder, only):
@@ -135,6 +154,8 @@ def test_a_broken_plugin_is_fatal_only_for_names_nobody_announces(plugin_folder,
     registry = get_registry()
     assert registry.get("fusion", "mine").package == "b_good"
     with pytest.raises(PluginError, match=r"the plugin a_broken did not load \(ModuleNotFound"):
+        registry.get("fusion", "theirs")
+    with pytest.raises(PluginError, match="MMADAPT_PLUGINS allows only 'a_broken,b_good'"):
         registry.get("fusion", "theirs")
 
 

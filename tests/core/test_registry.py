@@ -3,17 +3,26 @@ import sys
 import pytest
 from pydantic import BaseModel
 
+from mmadapt.contracts import Fusion, Head, Source
 from mmadapt.errors import MissingDependency, PluginError
 from mmadapt.registry import KINDS, Registry
 
 
-class Mine:
+class Mine(Fusion):
     class Config(BaseModel):
         alpha: float = 1.0
 
 
-class Bare:
+class Bare(Head):
     pass
+
+
+class HalfASource(Source):
+    class Config(BaseModel):
+        pass
+
+    def __len__(self):
+        return 0
 
 
 @pytest.fixture
@@ -95,14 +104,22 @@ def test_a_target_that_does_not_exist(registry):
         entry.load()
 
 
-def test_verify_imports_and_wants_a_config(registry):
+def test_verify_imports_and_holds_against_the_contract(registry):
     registry.register("head", "bare", Bare)
     registry.register("head", "gone", "decimal:Gone")
+    registry.register("head", "other", Mine)
+    registry.register("fusion", "function", "decimal:getcontext")
+    registry.register("source", "half", HalfASource, package="pack", version="2")
     registry.register("weights", "w", Bare)
     status = {row["name"]: row["status"] for row in registry.describe(verify=True)}
     assert status["mine"] == status["w"] == "ok"
     assert "has no `Config`" in status["bare"]
     assert "AttributeError" in status["gone"]
+    assert status["other"].startswith("head 'other' is no head: ")
+    assert status["other"].endswith("must be a class that inherits from mmadapt.Head")
+    assert "inherits from mmadapt.Fusion" in status["function"]
+    assert status["half"].startswith("source 'half' (pack 2) is incomplete: ")
+    assert status["half"].endswith("lacks __getitem__")
 
 
 def test_describe_rows_and_kinds(registry):

@@ -103,7 +103,8 @@ def test_debug_shows_where_a_mistake_was_found(run, trained, monkeypatch):
 def test_allow_code_finds_modules_in_the_current_folder(run, trained, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     text = (
-        "from pydantic import BaseModel\nclass Mine:\n    class Config(BaseModel):\n        pass\n"
+        "from mmadapt import Fusion\nfrom pydantic import BaseModel\n"
+        "class Mine(Fusion):\n    class Config(BaseModel):\n        pass\n"
     )
     (tmp_path / "code_beside_recipe.py").write_text(text)
     use = "fusion.use=code_beside_recipe:Mine"

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from mmadapt.contracts import Encoder, Fusion, Head, Metric, Source
 from mmadapt.registry import Registry
 
 RECIPE = """\
@@ -26,13 +27,16 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
 
-class Frames:
+class Frames(Encoder):
     class Config(Strict):
         model: str
         num_frames: int = Field(8, ge=1)
 
+    def forward(self, inputs, levels):
+        raise AssertionError("nothing is built here")
 
-class Adem:
+
+class Adem(Fusion):
     class Inner(Strict):
         width: int = 4
 
@@ -47,22 +51,34 @@ class Adem:
 Adem.Config.model_rebuild(_types_namespace={"Adem": Adem})
 
 
-class Caption:
+class Caption(Head):
     class Config(Strict):
         prompt: str = ""
 
 
-class Files:
+class Files(Source):
     class Config(Strict):
         path: str
 
+    def __len__(self):
+        return 0
 
-class Exact:
+    def __getitem__(self, index):
+        raise IndexError(index)
+
+
+class Exact(Metric):
     class Config(Strict):
         pass
 
+    def update(self, sample, answer):
+        pass
 
-class Cider:
+    def compute(self):
+        raise AssertionError("nothing is scored here")
+
+
+class Cider(Exact):
     class Config(Strict):
         n: int = 4
 

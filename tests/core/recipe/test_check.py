@@ -1,5 +1,6 @@
 import pytest
 
+from mmadapt.contracts import Fusion
 from mmadapt.errors import RecipeError
 from mmadapt.recipe import load_and_resolve, load_recipe, resolve
 from tests.core.recipe.samples import RECIPE, Adem, Cider, make_registry
@@ -118,7 +119,8 @@ def test_two_fusions_of_one_name(write):
 
 def test_code_runs_only_when_allowed(write, tmp_path, monkeypatch):
     (tmp_path / "my_code.py").write_text(
-        "from pydantic import BaseModel\nclass Mine:\n class Config(BaseModel):\n  a: int\n"
+        "from mmadapt import Head\nfrom pydantic import BaseModel\n"
+        "class Mine(Head):\n class Config(BaseModel):\n  a: int\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     file = write(RECIPE.replace("use: caption, prompt:", "use: my_code:Mine, a:"))
@@ -130,10 +132,10 @@ def test_code_runs_only_when_allowed(write, tmp_path, monkeypatch):
 
 
 def test_a_class_without_config_and_a_validator_that_raises(write):
-    class Bare:
+    class Bare(Fusion):
         pass
 
-    class Raises:
+    class Raises(Fusion):
         class Config(Adem.Config):
             def model_post_init(self, context):
                 raise TypeError("first\nsecond")
