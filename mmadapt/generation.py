@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 
+from mmadapt.candidates import choose
 from mmadapt.errors import DataError
-from mmadapt.types import MediaInputs, State
+from mmadapt.types import MediaInputs, Sample, State
 
 if TYPE_CHECKING:
-    from mmadapt.contracts import Fusion
+    from mmadapt.contracts import Fusion, Head
     from mmadapt.model import MultimodalModel
 
 MAX_NEW_TOKENS = 64  # unless the options say otherwise
@@ -74,11 +75,44 @@ def generation_options(
     return options, max(options.get(name) or getattr(own, name) or 1 for name in names)
 
 
+def answer_batch(
+    model: MultimodalModel,
+    samples: Sequence[Sample],
+    batch: Mapping[str, Any],
+    options: dict[str, Any],
+) -> list[str]:
+    """The answers to a batch: the likeliest of the head's candidates, else what is generated.
+
+    Args:
+        model: a composed model.
+        samples: of the batch.
+        batch: of prompts, as collated.
+        options: of `transformers.GenerationConfig`; with `num_return_sequences` every sample has so
+            many answers, next to one another.
+
+    Raises:
+        DataError: only some samples have candidates.
+    """
+    head, tokenizer = model.head, model.require_tokenizer()
+    candidates = [head.candidates(sample) for sample in samples]
+    if all(given is not None for given in candidates):
+        texts = choose(model, samples, batch, [given or [] for given in candidates])
+    elif any(given is not None for given in candidates):
+        reason = "mixes samples with and without candidates; split the source"
+        raise DataError("batch", None, reason)
+    else:
+        ids = model.generate_batch(**batch, **options)
+        texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
+    per_sample = len(texts) // len(samples)
+    return [head.answer(samples[row // per_sample], text) for row, text in enumerate(texts)]
+
+
 def answer(
     model: MultimodalModel,
     media: Mapping[str, Any],
     prompt: str | list[str] | None,
     options: dict[str, Any],
+    choices: list[str] | list[list[str]] | None = None,
 ) -> str | list[str]:
     """What `MultimodalModel.generate` returns.
 
@@ -87,17 +121,34 @@ def answer(
         media: by modality a file, a value, a list of these, or None.
         prompt: one, one for each, or None for the head's own.
         options: of `transformers.GenerationConfig`.
+        choices: to choose among, for all or for each, where the head takes any.
     """
     from mmadapt.data.inputs import collate_prompts, samples_from_media
     from mmadapt.data.loader import to_device
 
     samples, is_batch = samples_from_media(media, prompt, set(model.modalities))
-    tokenizer = model.require_tokenizer()
-    batch = collate_prompts(samples, model.head, tokenizer, model.processors)
-    ids = model.generate_batch(**to_device(batch, model.device), **options)
-    texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
-    per_sample = len(texts) // len(samples)
-    answers = [
-        model.head.answer(samples[row // per_sample], text) for row, text in enumerate(texts)
-    ]
-    return answers if is_batch or per_sample > 1 else answers[0]
+    if choices is not None:
+        _add_choices(model.head, samples, choices)
+    batch = collate_prompts(samples, model.head, model.require_tokenizer(), model.processors)
+    texts = answer_batch(model, samples, to_device(batch, model.device), options)
+    return texts if is_batch or len(texts) > len(samples) else texts[0]
+
+
+def _add_choices(
+    head: Head, samples: Sequence[Sample], choices: list[str] | list[list[str]]
+) -> None:
+    """Gives every sample its choices.
+
+    Raises:
+        DataError: the head does not choose, or there are not as many lists as samples.
+    """
+    if not head.takes_choices:
+        name = type(head).__name__
+        reason = f"{name} does not choose among given answers; leave choices out"
+        raise DataError("generate", None, f"{reason}, or use the head classify or choice")
+    each = choices if choices and isinstance(choices[0], list) else [choices] * len(samples)
+    if len(each) != len(samples):
+        reason = f"{len(each)} lists of choices for {len(samples)} inputs; give one for each"
+        raise DataError("generate", None, reason)
+    for sample, given in zip(samples, each, strict=True):
+        sample["choices"] = cast(list[str], given)

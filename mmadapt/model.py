@@ -276,6 +276,7 @@ class MultimodalModel(AdapterModule):
         image: Any = None,
         audio: Any = None,
         prompt: str | list[str] | None = None,
+        choices: list[str] | list[list[str]] | None = None,
         **options: Any,
     ) -> str | list[str]:
         """Answers about media: paths, arrays, PIL images, tensors; lists of them are a batch.
@@ -284,7 +285,9 @@ class MultimodalModel(AdapterModule):
             video: a file, (t, h, w, 3) frames, or a list of PIL images (one clip).
             image: a file, a PIL image or an (h, w, 3) array.
             audio: a file, or a mono waveform with its rate, `(waveform, sampling_rate)`.
-            prompt: the text before the answer; default: the head's own.
+            prompt: the text before the answer, the question or the user's turn, as the head has it;
+                default: the head's own.
+            choices: answers to choose among, where the head does (classify, choice).
             options: of `transformers.GenerationConfig`, e.g. `max_new_tokens`, `num_beams`.
 
         Returns:
@@ -298,7 +301,7 @@ class MultimodalModel(AdapterModule):
             >>> model.generate(video="clip.mp4")  # doctest: +SKIP
             'a red circle moving left'
         """
-        return answer(self, {"video": video, "image": image, "audio": audio}, prompt, options)
+        return answer(self, {"video": video, "image": image, "audio": audio}, prompt, options, choices)
 
     @property
     def processors(self) -> dict[str, tuple[str, Any]]:

@@ -6,7 +6,7 @@ an item, e encoder width, s text positions, d language model width, m media file
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NotRequired, TypedDict
 
@@ -270,16 +270,22 @@ class State:
         """Returns the state for `count` beams per sample: rows repeated next to one another."""
         if count == 1:
             return self
+        return self._of_rows(lambda value: value.repeat_interleave(count, dim=0))
+
+    def select(self, rows: Tensor) -> State:
+        """Returns the state of some rows (k,), in that order; a row may come more than once."""
+        return self._of_rows(lambda value: value[rows.to(value.device)])
+
+    def _of_rows(self, change: Callable[[Tensor], Tensor]) -> State:
         batch = self.batch_size
 
-        def repeat(value: Tensor) -> Tensor:
-            rows = value.shape[0] if value.ndim else 0
-            return value.repeat_interleave(count, dim=0) if rows == batch else value
+        def changed(value: Tensor) -> Tensor:
+            return change(value) if value.ndim and value.shape[0] == batch else value
 
         fields = {name: getattr(self.text, name) for name in self.text.__dataclass_fields__}
         fields["spans"] = dict(fields["spans"])
         return replace(
             self,
-            text=TextInputs(**tree_map_only(Tensor, repeat, fields)),
-            memories=tree_map_only(Tensor, repeat, self.memories),
+            text=TextInputs(**tree_map_only(Tensor, changed, fields)),
+            memories=tree_map_only(Tensor, changed, self.memories),
         )

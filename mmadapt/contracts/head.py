@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 Loss = Literal["mean_per_token", "sum_per_sample"]
+Score = Literal["sum", "mean"]
 
 
 class HeadConfig(BaseModel):
@@ -45,6 +46,8 @@ class Head:
         learn_prompt: label the prompt as well.
         separator: what stands between prompt and target.
         special_tokens: tokens that the tokenizer is given where it lacks them.
+        score: how the log-probabilities of a candidate's tokens become its score.
+        takes_choices: whether it reads a sample's `choices`.
     """
 
     Config: ClassVar[type[BaseModel]]
@@ -53,6 +56,8 @@ class Head:
     learn_prompt: bool = False
     separator: str = " "
     special_tokens: tuple[str, ...] = ()
+    score: Score = "sum"
+    takes_choices: bool = False
 
     def __init__(self, config: Any) -> None:
         self.config = config

@@ -15,7 +15,7 @@ from mmadapt.data.dataset import Failed, MediaDataset
 from mmadapt.data.loader import batches, to_device
 from mmadapt.data.views import SwappedMedia, seeded_subset
 from mmadapt.errors import DataError
-from mmadapt.evaluate.candidates import choose
+from mmadapt.generation import answer_batch
 
 if TYPE_CHECKING:
     from mmadapt.model import MultimodalModel
@@ -140,21 +140,9 @@ def _answers(
     """The answer of every sample in a batch, by index."""
     if not indices:
         return {}
-    head, tokenizer = model.head, model.require_tokenizer()
     samples = [source[index] for index in indices]
-    batch = to_device(batch, model.device)
-    candidates = [head.candidates(sample) for sample in samples]
-    if all(given is not None for given in candidates):
-        texts = choose(model, samples, batch, [given or [] for given in candidates])
-    elif any(given is not None for given in candidates):
-        raise DataError(
-            "batch", None, "mixes samples with and without candidates; split the source"
-        )
-    else:
-        ids = model.generate_batch(**batch, **generate)
-        texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
-    triples = zip(indices, samples, texts, strict=True)
-    return {index: head.answer(sample, text) for index, sample, text in triples}
+    found = answer_batch(model, samples, to_device(batch, model.device), generate)
+    return dict(zip(indices, found, strict=True))
 
 
 def _scored(

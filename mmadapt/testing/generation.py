@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmadapt.candidates import Pair, log_likelihoods
 from mmadapt.testing.case import (
     FusionCase,
     assert_close,
@@ -52,6 +53,18 @@ class GenerationContract(FusionCase):
             own = slice(2 * row, 2 * row + 2)
             assert torch.equal(cached[0][own], ids), f"beams of sample {row} depend on the batch"
             assert_close(cached[2][own], scores, self.tolerance, "scores depend on the batch")
+
+    def test_candidates_from_the_cache(self, family: str) -> None:
+        """Several candidates behind cached prompts score as each does in a whole text."""
+        model = self.join(family)
+        batch = self.batch(model)
+        pairs = [Pair(row, [7 + 3 * row, 5, 9][:size]) for row in (1, 0, 1) for size in (3, 1, 2)]
+        if not all(fusion.causal for fusion in model.fusions.values()):
+            return  # no cache to compare
+        cached, whole = (
+            log_likelihoods(model, batch, pairs, use_cache=use) for use in (None, False)
+        )
+        assert_close(cached, whole, 3 * self.tolerance, "candidates' scores differ")
 
     def test_padding_changes_nothing(self, family: str, side: str) -> None:
         """Each sample of a padded batch equals itself alone: all logits, and the generated text."""

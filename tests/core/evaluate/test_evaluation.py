@@ -2,11 +2,8 @@ import pytest
 import torch
 
 from mmadapt.composition import compose
-from mmadapt.data.collate import Collator
-from mmadapt.data.dataset import MediaDataset
 from mmadapt.errors import DataError, MediaError
 from mmadapt.evaluate import evaluate
-from mmadapt.evaluate.candidates import choose, log_likelihoods
 from tests import world
 
 METRICS = {"exact": world.Exact}
@@ -127,44 +124,3 @@ def test_training_mode_is_given_back(model):
     evaluate(model, source(count=2), METRICS, description=None)
     assert model.training
     model.eval()
-
-
-def batch_of(model, samples):
-    dataset = MediaDataset(samples, model.head, model.tokenizer, model.processors, training=False)
-    items = [dataset[i] for i in range(len(samples))]
-    return Collator(0, with_labels=False)(items)
-
-
-def test_likelihoods_are_those_of_the_whole_text(model):
-    """The sum of log-probabilities, read off the logits at all positions of one sample."""
-    samples = source(LongPrompts, count=4)
-    texts = ["red", "green blue", "pink", "dark light red"]
-    given = log_likelihoods(model, list(samples), batch_of(model, samples), texts)
-    for row, text in enumerate(texts):
-        told = MediaDataset(
-            [{**samples[row], "target": text}], model.head, model.tokenizer, model.processors,
-            training=True,
-        )  # fmt: skip
-        batch = Collator(0)([told[0]])
-        labels = batch.pop("labels")[0]
-        with torch.no_grad():
-            output = model(**batch)
-        log_probs = output.logits[0].log_softmax(-1)
-        shift = log_probs.shape[0] - labels.shape[0]  # tokens that the fusion inserted in front
-        expected = sum(
-            float(log_probs[shift + i - 1, label]) for i, label in enumerate(labels) if label >= 0
-        )
-        assert float(given[row]) == pytest.approx(expected, abs=1e-4)
-
-
-def test_the_likeliest_candidate_is_chosen(model):
-    samples = source(count=3)
-    candidates = [["red", "pink"], ["green"], ["blue", "dark light", "red"]]
-    batch = batch_of(model, samples)
-    chosen = choose(model, list(samples), batch, candidates)
-    for row, given in enumerate(candidates):
-        rows = dict(batch_of(model, [samples[row]]).items())
-        scores = [float(log_likelihoods(model, [samples[row]], rows, [text])) for text in given]
-        assert chosen[row] == given[scores.index(max(scores))]
-    with pytest.raises(DataError, match="s1: has an empty list of candidates"):
-        choose(model, list(samples), batch, [["red"], [], ["red"]])
