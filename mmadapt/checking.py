@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,16 +12,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from mmadapt.attach import Attachment
 from mmadapt.composition import fusion_context
-from mmadapt.configurations import Configurations
+from mmadapt.configurations import Configurations, placed
 from mmadapt.contracts import EncoderInfo, Fusion
 from mmadapt.errors import MMAdaptError, RecipeError
 from mmadapt.recipe import Recipe, ResolvedRecipe, resolve
 from mmadapt.report import trainable_rows
 from mmadapt.text import add_special_tokens, plain_ids
+from mmadapt.towers import meta_tower, unfrozen_sizes
 from mmadapt.types import Features, State, TextInputs
 from mmadapt.weights import load_pretrained
 
@@ -49,8 +51,9 @@ class Report:
 
     def __str__(self) -> str:
         lines = [self.name, "", *self._trainable_lines(), "", "joints"]
-        wide = max((len(what) for what, _ in self.joints), default=0)
-        lines += [f"  {what:<{wide}}  {' x '.join(map(str, shape))}" for what, shape in self.joints]
+        joints = dict.fromkeys((re.sub(r"\[\d+\]", "[*]", what), str(x)) for what, x in self.joints)
+        wide = max((len(what) for what, _ in joints), default=0)
+        lines += [f"  {what:<{wide}}  {shape[1:-1].replace(', ', ' x ')}" for what, shape in joints]
         lines += ["", "memory (weights, gradients and optimiser; activations come on top)"]
         lines += [f"  {part}: {size / 2**20:,.1f} MiB" for part, size in self.memory_bytes.items()]
         lines += ["", "samples ([…] is what the LM learns to say)"]
@@ -80,7 +83,7 @@ def dry_run(recipe: Recipe | ResolvedRecipe, allow_code: bool = False) -> Report
     parts = recipe.recipe
     files = Configurations(parts)
     lm = _meta_lm(parts, files)
-    configs = {name: _placed(part.config, files) for name, part in recipe.encoders.items()}
+    configs = {name: placed(part.config, files) for name, part in recipe.encoders.items()}
     infos = {name: part.cls.info(configs[name]) for name, part in recipe.encoders.items()}
     tokenize, notes = _tokenizer(parts, files)
     fusions = _meta_fusions(recipe, lm, infos, tokenize)
@@ -89,7 +92,15 @@ def dry_run(recipe: Recipe | ResolvedRecipe, allow_code: bool = False) -> Report
         for name, parameter in fusion.named_parameters():
             trainable[f"fusions.{fusion.name}.{name}"] = parameter.numel()
             kinds[f"{fusion.name}: {fusion.kind_of(name)}"] += parameter.numel()
-    total, more = _total_parameters(configs, lm, sum(trainable.values()))
+    models = {name: getattr(config, "model", None) for name, config in configs.items()}
+    towers = {name: meta_tower(model) for name, model in models.items() if model is not None}
+    unknown = [name for name in models if name not in towers]
+    notes += [f"encoder '{name}' does not say its size, so there is no total" for name in unknown]
+    whole = [lm, *towers.values(), *fusions]
+    total = sum(p.numel() for part in whole for p in part.parameters())
+    for name, size in unfrozen_sizes(parts, towers, infos, fusions).items():
+        trainable[name] = size
+        kinds[f"{name.split('.')[1]}: unfrozen blocks"] += size
     joints = _joints(parts, lm, fusions, infos)
     lm_bytes = sum(p.numel() for p in lm.parameters()) * _BYTES.get(parts.lm.dtype, 4)
     adapter = sum(trainable.values()) * 4
@@ -98,21 +109,13 @@ def dry_run(recipe: Recipe | ResolvedRecipe, allow_code: bool = False) -> Report
         trainable,
         dict(kinds),
         sum(trainable.values()),
-        total,
+        None if unknown else total,
         joints,
         _previews(recipe),
         [*parts.departures.values(), *(text for fusion in fusions for text in fusion.departures())],
         {"lm": lm_bytes, "adapter": adapter, "gradients": adapter, "optimiser": 2 * adapter},
-        [*files.notes(), *notes, *more],
+        [*files.notes(), *notes],
     )
-
-
-def _placed(config: Any, files: Configurations) -> Any:
-    """An encoder's options, its model where its configuration is read."""
-    model = getattr(config, "model", None)
-    if not isinstance(model, str):
-        return config
-    return config.model_copy(update={"model": files.place(model)})
 
 
 def _tokenizer(recipe: Recipe, files: Configurations) -> tuple[Any, list[str]]:
@@ -153,22 +156,6 @@ def _meta_fusions(
             context = replace(context, tokenize=tokenize)
             fusions.append(resolved.cls(resolved.config, context))
     return fusions
-
-
-def _total_parameters(
-    configs: Mapping[str, Any], lm: nn.Module, trainable: int
-) -> tuple[int | None, list[str]]:
-    total = trainable + sum(p.numel() for p in lm.parameters())
-    for name, config in configs.items():
-        if not hasattr(config, "model"):
-            return None, [f"encoder '{name}' does not say its size, so there is no total"]
-        whole = load_pretrained(AutoConfig.from_pretrained, config.model)
-        with torch.device("meta"):  # of CLIP and its like, the vision tower alone
-            tower: Any = AutoModel.from_config(getattr(whole, "vision_config", whole))
-        if whole.is_encoder_decoder:
-            tower = tower.get_encoder()
-        total += sum(p.numel() for p in tower.parameters())
-    return total, []
 
 
 def _joints(
@@ -232,8 +219,10 @@ def _previews(recipe: ResolvedRecipe) -> list[str]:
     part, source = recipe.recipe.lm, recipe.sources.get("train")
     if source is None:
         return ["skipped: no training data in the recipe"]
+    missing = "data"
     try:
         samples = list(islice(iter(source.cls(source.config)), 3))
+        missing = "tokenizer"
         tokenizer = load_pretrained(AutoTokenizer.from_pretrained, part.tokenizer or part.model)
         head = recipe.head.cls(recipe.head.config)
         add_special_tokens(tokenizer, head.special_tokens)
@@ -248,4 +237,4 @@ def _previews(recipe: ResolvedRecipe) -> list[str]:
             )
         return previews
     except MMAdaptError as error:
-        return [f"skipped: no tokenizer or data here ({error})"]
+        return [f"skipped: no {missing} here ({error})"]

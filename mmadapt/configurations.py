@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from mmadapt.errors import RecipeError
 from mmadapt.recipe import Recipe
@@ -51,3 +52,11 @@ class Configurations:
             f"sizes of {model} are read from {folder}; configs=null asks the hub"
             for model, folder in self.used.items()
         ]
+
+
+def placed(config: Any, files: Configurations) -> Any:
+    """An encoder's options, its model where its configuration is read."""
+    model = getattr(config, "model", None)
+    if not isinstance(model, str):
+        return config
+    return config.model_copy(update={"model": files.place(model)})

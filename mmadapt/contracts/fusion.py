@@ -68,6 +68,7 @@ class Fusion(nn.Module):
 
     Config: ClassVar[type[BaseModel]]
     causal: bool = True  # False: a position may read later ones, so generation uses no cache
+    has_started: bool = False  # True: its own options gave it weights; `train.start_from` has none
 
     def __init__(self, config: Any, context: FusionContext) -> None:
         super().__init__()

@@ -23,6 +23,7 @@ PATTERNS = {  # what an error says instead of the expression
     FILE_NAME: "a file name of letters, digits, '.', '_' and '-'",
     SLICE: "a slice in quotes, such as '32:'",
 }
+DEFAULT_SEED = 42  # of transformers.TrainingArguments
 Name = Annotated[str, Field(pattern=WORD)]
 FileName = Annotated[str, Field(pattern=FILE_NAME)]
 
@@ -108,7 +109,12 @@ class DataConfig(Strict):
         train: Source of the training samples.
         validation: Source for tuning and for choosing the best checkpoint.
         test: Source of the reported numbers.
-        max_bad_share: Share of unreadable training samples that is tolerated, 0 to 1.
+        max_bad_share: Share of a split's samples whose media may be unreadable, 0 to 1; they are
+            named in `quarantine.jsonl`.
+        max_length: Tokens that a sample may have, media and answer included; default: the LM's
+            limit. Media are never cut.
+        too_long: What to do with a longer sample: `error`, `skip`, or `truncate_prompt`, which cuts
+            the beginning of the prompt.
         augment: Random augmentation of training media.
     """
 
@@ -116,6 +122,8 @@ class DataConfig(Strict):
     validation: Part | None = None
     test: Part | None = None
     max_bad_share: Annotated[float, Field(ge=0, le=1)] = 0.01
+    max_length: Annotated[int, Field(ge=1)] | None = None
+    too_long: Literal["error", "skip", "truncate_prompt"] = "error"
     augment: bool = False
 
     @property
@@ -131,7 +139,7 @@ class Unfreeze(Strict):
     Args:
         encoder: Name of the encoder.
         blocks: A Python slice of its blocks, e.g. `"32:"`.
-        from_step: First optimiser step at which they train.
+        from_step: Optimiser steps that are done before they train.
         learning_rate: Their own learning rate; default: `train.learning_rate`.
     """
 
@@ -147,11 +155,13 @@ class TrainConfig(Strict):
     Args:
         unfreeze: Encoder blocks that train too.
         early_stopping_patience: Evaluations without improvement before training stops.
+        start_from: Adapter or run folder of an earlier stage, whose weights training starts from.
     """
 
     model_config = ConfigDict(extra="allow")
     unfreeze: list[Unfreeze] | None = None
     early_stopping_patience: Annotated[int, Field(ge=1)] | None = None
+    start_from: Annotated[str, Field(min_length=1)] | None = None
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -252,6 +262,11 @@ class Recipe(Strict):
     def dump(self, path: str | Path) -> None:
         """Write the resolved recipe."""
         Path(path).write_text(self.to_yaml(), encoding="utf-8")
+
+    @property
+    def seed(self) -> int:
+        """Return the seed of everything random in a run."""
+        return int(self.train.arguments.get("seed", DEFAULT_SEED))
 
     @property
     def fusions(self) -> list[FusionPart]:

@@ -227,6 +227,7 @@ class EvlmFusion(Fusion):
         """Upcycles at once, or, where the folder is gone, waits for an adapter to be loaded."""
         moe = self.config.moe
         self._missing: str | None = None
+        self.has_started = moe is not None and moe.upcycle_from is not None
         tensor = next(self.parameters())
         if moe is None or moe.upcycle_from is None:
             return
