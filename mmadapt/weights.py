@@ -6,13 +6,15 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from contextvars import ContextVar
+from typing import Any, TypeVar, cast
 
 from mmadapt.errors import ModelError
 from mmadapt.registry import get_registry
 
 T = TypeVar("T")
 _LARGE = 2**30  # bytes
+_untrained: ContextVar[bool] = ContextVar("untrained", default=False)
 
 
 def resolve_model(model: str) -> str:
@@ -52,6 +54,8 @@ def load_pretrained(load: Callable[..., T], model: str, **options: Any) -> T:
             f"model folder {model} does not exist; check lm.model or the encoder's model"
         )
     options = {key: value for key, value in options.items() if value is not None}
+    if _untrained.get() and _is_auto_model(load):
+        return cast(T, _from_configuration(place, options))
     try:
         with _bar_for_large_files(place):
             return load(place, **options)
@@ -68,6 +72,33 @@ def load_pretrained(load: Callable[..., T], model: str, **options: Any) -> T:
         else:
             advice = f"its files are damaged: {type(error).__name__}: {str(error).splitlines()[0]}"
         raise ModelError(f"model {model} cannot be loaded: {advice}") from error
+
+
+@contextmanager
+def untrained() -> Iterator[None]:
+    """Encoders that are loaded inside have random weights, made from their configurations alone."""
+    token = _untrained.set(True)
+    try:
+        yield
+    finally:
+        _untrained.reset(token)
+
+
+def _is_auto_model(load: Callable[..., Any]) -> bool:
+    from transformers import AutoModel
+
+    return getattr(load, "__self__", None) is AutoModel
+
+
+def _from_configuration(place: str, options: dict[str, Any]) -> Any:
+    """What `AutoModel.from_pretrained` returns for these options, with random weights."""
+    from transformers import AutoConfig, AutoModel
+
+    wants_report = options.pop("output_loading_info", False)
+    config = options.pop("config", None) or AutoConfig.from_pretrained(place)
+    options.pop("revision", None)
+    model = AutoModel.from_config(config, **options)
+    return (model, {"missing_keys": []}) if wants_report else model
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from mmadapt.cli.bench import bench
 from mmadapt.cli.check import check
 from mmadapt.cli.evaluate import evaluate
 from mmadapt.cli.generate import generate
@@ -85,5 +86,5 @@ def _options(
     """Teach a frozen language model to perceive: any encoder, any LM, one recipe."""
 
 
-for _command in (train, evaluate, generate, check, show, plugins):
+for _command in (train, evaluate, generate, check, bench, show, plugins):
     app.command()(_command)

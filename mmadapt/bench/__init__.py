@@ -1,0 +1,7 @@
+"""Benchmarks: what a fusion costs beside the frozen LM alone, measured in one run."""
+
+from mmadapt.bench.rows import Result, table
+from mmadapt.bench.run import Options, bench
+from mmadapt.bench.workload import Workload
+
+__all__ = ["Options", "Result", "Workload", "bench", "table"]

@@ -1,0 +1,93 @@
+"""`mmadapt bench`: what fusions cost beside the frozen LM alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mmadapt.cli.options import AllowCode, AsJson
+
+Recipes = Annotated[
+    list[str],
+    typer.Argument(metavar="RECIPE...", help="Recipes of one LM, and KEY=VALUE laid over each."),
+]
+Against = Annotated[
+    str,
+    typer.Option(
+        help="Rows beside the recipes': text-only, text-only-labelled, prefix, prefix-lora."
+    ),
+]
+Count = Annotated[int, typer.Option(min=1)]
+Items = Annotated[
+    str | None,
+    typer.Option(help="Media items (frames, images) of a sample; several: 1,16,256."),
+]
+Sizes = Annotated[str, typer.Option(help="Batch sizes of generation; '' measures training only.")]
+Random = Annotated[
+    bool, typer.Option("--random-weights", help="Make the LM from its configuration alone.")
+]
+Device = Annotated[str | None, typer.Option(help="Default: a GPU if there is one.")]
+Dtype = Annotated[str | None, typer.Option(help="Of the LM; default: the recipe's.")]
+NoTrain = Annotated[bool, typer.Option("--no-train", help="Measure generation only.")]
+
+
+def bench(
+    recipes: Recipes,
+    against: Against = "text-only,text-only-labelled,prefix",
+    batch_size: Count = 4,
+    text_tokens: Count = 48,
+    labelled_tokens: Count = 24,
+    items: Items = None,
+    rounds: Count = 7,
+    decode: Sizes = "1,4",
+    new_tokens: Count = 64,
+    random_weights: Random = False,
+    device: Device = None,
+    dtype: Dtype = None,
+    no_train: NoTrain = False,
+    as_json: AsJson = False,
+    allow_code: AllowCode = False,
+) -> None:
+    """Measure step time, memory and decoding of recipes and of the LM alone, in one run."""
+    from mmadapt.bench import Options, Workload, bench, table
+    from mmadapt.errors import RecipeError
+    from mmadapt.recipe import load_and_resolve
+
+    overrides = [item for item in recipes if "=" in item and not Path(item).exists()]
+    files = [item for item in recipes if item not in overrides]
+    if not files:
+        raise RecipeError("no recipe to measure; name at least one file")
+    resolved = [load_and_resolve(file, overrides, allow_code=allow_code) for file in files]
+    report: list[dict[str, Any]] = []
+    counts: list[int | None] = [*_numbers("--items", items)]
+    for count in counts or [None]:
+        options = Options(
+            Workload(batch_size, text_tokens, labelled_tokens, count, new_tokens),
+            tuple(name.strip() for name in against.split(",") if name.strip()),
+            rounds,
+            tuple(_numbers("--decode", decode)),
+            random_weights,
+            device,
+            dtype,
+            not no_train,
+        )
+        results = bench(resolved, options, progress=not as_json)
+        report += [{**result.to_dict(), "items": count} for result in results]
+        if not as_json:
+            if count is not None:
+                typer.echo(f"{count} items")
+            typer.echo(table(results))
+    if as_json:
+        typer.echo(json.dumps(report, indent=2))
+
+
+def _numbers(option: str, text: str | None) -> list[int]:
+    from mmadapt.errors import RecipeError
+
+    words = [word.strip() for word in (text or "").split(",") if word.strip()]
+    if not all(word.isdigit() and int(word) for word in words):
+        raise RecipeError(f"{option} {text}: must be whole numbers from 1 on, such as 1,4")
+    return [int(word) for word in words]
