@@ -47,6 +47,7 @@ class Attachment:
         self._armed = False
         self._handles: list[RemovableHandle] = []
         self._rewrites: list[Rewrite] = []
+        self.on_detach: list[Callable[[], None]] = []  # undo what others changed in the LM
         self._accepts = set(inspect.signature(lm.forward).parameters)
         self._anatomy = find_anatomy(_model_type(lm))
         try:
@@ -82,6 +83,9 @@ class Attachment:
             handle.remove()
         for rewrite in reversed(self._rewrites):
             rewrite.undo()
+        for undo in reversed(self.on_detach):
+            undo()
+        self.on_detach.clear()
         self._handles.clear()
         self._rewrites.clear()
         self.state = self._set_aside = None

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mmadapt.errors import AdapterError
+from mmadapt.unfreeze import names_within
 
 if TYPE_CHECKING:
     from mmadapt.model import MultimodalModel
@@ -26,10 +27,14 @@ WEIGHTS, RECIPE, BASES, CARD = "adapter.safetensors", "recipe.yaml", "base_model
 _SAMPLED = 16  # values of each tensor that go into a fingerprint
 
 
-def fingerprint(module: nn.Module) -> dict[str, Any]:
+def fingerprint(module: nn.Module, trained: Collection[str] = ()) -> dict[str, Any]:
     """What identifies a base model: its parameters' names and shapes, and a sample of their values.
 
     The sample is read in bfloat16, so that float32 and bfloat16 loads of one checkpoint agree.
+
+    Args:
+        module: the base model.
+        trained: names of its parameters that the adapter holds; their values do not count.
     """
     shapes, values = hashlib.sha256(), hashlib.sha256()
     dtypes = set()
@@ -40,7 +45,7 @@ def fingerprint(module: nn.Module) -> dict[str, Any]:
         shapes.update(f"{name}{tuple(parameter.shape)}".encode())
         dtypes.add(str(parameter.dtype).removeprefix("torch."))
         flat = parameter.detach().flatten()
-        if flat.numel() and flat.device.type != "meta":
+        if name not in trained and flat.numel() and flat.device.type != "meta":
             count = min(_SAMPLED, flat.numel())
             at = torch.arange(count) * (flat.numel() - 1) // max(count - 1, 1)
             sample = flat[at.to(flat.device)].to(torch.bfloat16).view(torch.int16)
@@ -58,10 +63,8 @@ def base_fingerprints(model: MultimodalModel) -> dict[str, Any]:
     """Fingerprints of the LM and of every encoder, without what the adapter itself trains."""
     bases = {"lm": fingerprint(model.lm)}
     for name, encoder in model.encoders.items():
-        frozen = not any(p.requires_grad for p in encoder.parameters())
-        bases[f"encoders.{name}"] = (
-            fingerprint(encoder) if frozen else {"class": type(encoder).__name__}
-        )
+        trained = names_within(model.unfrozen, name)
+        bases[f"encoders.{name}"] = fingerprint(encoder, trained)
     return bases
 
 
@@ -197,7 +200,7 @@ def _check_bases(folder: Path, now: Mapping[str, Any]) -> None:
                 f"the adapter was trained without '{name}'; it has {_some(sorted(then))}"
             )
         same = saved.get("shapes") == base.get("shapes")
-        if same and saved.get("dtypes") == base.get("dtypes"):
+        if same and _comparable(saved.get("dtypes"), base.get("dtypes")):
             same = saved.get("values") == base.get("values")
         if not same:
             raise AdapterError(
@@ -205,6 +208,11 @@ def _check_bases(folder: Path, now: Mapping[str, Any]) -> None:
                 f"{saved.get('parameters')} parameters) than the one given ({base.get('class')}, "
                 f"{base.get('parameters')} parameters); name the original model in the recipe"
             )
+
+
+def _comparable(then: list[str] | None, now: list[str] | None) -> bool:
+    """Whether two loads of one checkpoint have the same values in bfloat16."""
+    return set(then or ()) ^ set(now or ()) <= {"float32", "bfloat16"}
 
 
 def model_card(model: MultimodalModel) -> str:

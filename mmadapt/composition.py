@@ -17,6 +17,7 @@ from mmadapt.lm import load_lm
 from mmadapt.model import MultimodalModel
 from mmadapt.recipe import LMPart, Recipe, ResolvedRecipe, load_recipe, resolve
 from mmadapt.text import add_special_tokens, plain_ids
+from mmadapt.unfreeze import unfreeze
 from mmadapt.weights import load_pretrained
 
 
@@ -34,8 +35,9 @@ def compose(
     """Joins a frozen LM and frozen encoders by fusions.
 
     Args:
-        recipe: a path, a dictionary or a loaded recipe; or None, and the parts below.
-        overrides: `key=value` changes to the recipe, as on the command line.
+        recipe: a path, a dictionary or a loaded recipe; or None, and the parts below. Beside a
+            recipe, only objects already built may be given, each in place of the part it names.
+        overrides: `key=value` changes to a recipe that is not loaded, as on the command line.
         lm: model id, `lm` block, or a loaded causal LM (then pass `tokenizer` too).
         tokenizer: instead of the LM's own.
         encoders: by name, an `encoders` block's entry or a built `Encoder`.
@@ -61,11 +63,17 @@ def compose(
             raise RecipeError("compose needs a recipe, or all of lm=, encoders= and fusion=")
         recipe = _recipe_of_parts(lm, encoders, fusion, head or "caption")
         allow_code = allow_code or _holds_objects(lm, encoders, fusion, head)
+    else:
+        _refuse_ignored(recipe, list(overrides), lm, encoders, fusion, head)
     if not isinstance(recipe, ResolvedRecipe):
         if not isinstance(recipe, Recipe):
             recipe = load_recipe(recipe, overrides)
         recipe = resolve(recipe, allow_code=allow_code)
+    refuse_reserved_names(recipe.recipe)
     built = {name: part for name, part in (encoders or {}).items() if isinstance(part, Encoder)}
+    if unknown := sorted(set(built) - set(recipe.encoders)):
+        known = ", ".join(recipe.encoders)
+        raise RecipeError(f"encoders= names '{unknown[0]}'; the recipe has {known}")
     return _build(
         recipe,
         lm if isinstance(lm, PreTrainedModel) else load_lm(recipe.recipe.lm, allow_code),
@@ -86,9 +94,6 @@ def _build(
     head: Head,
 ) -> MultimodalModel:
     recipe = resolved.recipe
-    if recipe.train.unfreeze:
-        message = "this version keeps every encoder block frozen"
-        raise RecipeError([recipe.problem(("train", "unfreeze"), message, "remove it")])
     if tokenizer is not None:
         rows = cast(Any, lm.get_input_embeddings()).weight.shape[0]
         add_special_tokens(tokenizer, head.special_tokens, rows)
@@ -113,7 +118,52 @@ def _build(
         from mmadapt.lm import add_lora
 
         add_lora(lm, dict(recipe.lm.lora))
+    unfreeze(model, recipe, {name: encoder.num_levels for name, encoder in encoders.items()})
     return model
+
+
+def refuse_reserved_names(recipe: Recipe) -> None:
+    """Refuses names that torch's own module containers cannot hold.
+
+    Raises:
+        RecipeError: an encoder or a fusion is called `keys`, `type`, `train` or the like.
+    """
+    taken, hint = set(dir(nn.ModuleDict())), "choose another name, such as '{}_1'"
+    problems = [
+        recipe.problem(("encoders", name), f"'{name}' is reserved", hint.format(name))
+        for name in recipe.encoders
+        if name in taken
+    ]
+    problems += [
+        recipe.problem(("fusion",), f"the name '{part.name}' is reserved", hint.format(part.name))
+        for part in recipe.fusions
+        if part.name in taken
+    ]
+    if problems:
+        raise RecipeError(problems)
+
+
+def _refuse_ignored(
+    recipe: Any, overrides: list[str], lm: Any, encoders: Any, fusion: Any, head: Any
+) -> None:
+    """Refuses arguments that a recipe would win over in silence."""
+    if overrides and isinstance(recipe, (Recipe, ResolvedRecipe)):
+        raise RecipeError(
+            f"overrides ({overrides[0]}) cannot change a loaded recipe; give them to load_recipe, "
+            "or compose from its path"
+        )
+    ignored = {
+        "lm": lm is not None and not isinstance(lm, PreTrainedModel),
+        "encoders": not all(isinstance(part, Encoder) for part in (encoders or {}).values()),
+        "fusion": fusion is not None,
+        "head": head is not None and not isinstance(head, Head),
+    }
+    names = [f"{name}=" for name, is_ignored in ignored.items() if is_ignored]
+    if names:
+        raise RecipeError(
+            f"compose was given a recipe and {', '.join(names)} too; change the recipe (or "
+            "overrides=), or leave the recipe out"
+        )
 
 
 def fusion_context(
@@ -169,7 +219,7 @@ def load(
     resolved = resolve(load_recipe(path / RECIPE, overrides), allow_code=allow_code)
     model = compose(resolved, lm=lm, tokenizer=tokenizer, allow_code=allow_code)
     load_into(model, path)
-    return (model if device is None else model.to(device)).eval()
+    return (model if device is None else model.place(device)).eval()
 
 
 def _download(repo_id: str) -> Path:

@@ -163,6 +163,10 @@ class DataError(MMAdaptError):
         return f"{place}: {self.reason}" if self.reason else place
 
 
+class TrainingError(MMAdaptError):
+    """Training cannot go on: the loss is no number, or memory does not suffice."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `did you mean 'x'?` for the nearest known word, or nothing where none is near.
 

@@ -61,6 +61,7 @@ class FeatureMemory:
         """What names each sample's media; None for an encoder that has to run every time."""
         given = cast(Any, inputs).get("keys")
         learns = any(p.requires_grad for p in self.model.encoders[name].parameters())
+        learns |= any(group.encoder == name for group in self.model.unfrozen)
         if given is None or learns or name in self.model.attachment.rewritten:
             return None
         half = torch.is_autocast_enabled(inputs["values"].device.type)

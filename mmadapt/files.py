@@ -26,6 +26,21 @@ def prepare_output(folder: Path) -> Path:
     return folder
 
 
+def check_writable(folder: Path) -> None:
+    """Finds out, without creating anything, whether a folder can be written to.
+
+    Raises:
+        MMAdaptError: it, or the nearest folder above it that exists, cannot.
+    """
+    place = folder.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise MMAdaptError(f"{folder}: {place} is a file; choose another --output-dir")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise MMAdaptError(f"{folder}: {place} cannot be written to; choose another --output-dir")
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a text file through a temporary name.
 

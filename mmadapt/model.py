@@ -16,7 +16,7 @@ from mmadapt.adapter import AdapterModule
 from mmadapt.attach import Attachment
 from mmadapt.contracts import Encoder, Fusion, Head, encoder_info
 from mmadapt.errors import AttachError, DataError
-from mmadapt.freeze import freeze, keep_statistics
+from mmadapt.freeze import Undo, freeze, keep_statistics, silence_config
 from mmadapt.generation import answer, generate_batch
 from mmadapt.loss import batch_loss, labelled
 from mmadapt.placement import embedding_device, is_placed, place
@@ -76,11 +76,12 @@ class MultimodalModel(AdapterModule):
         self.head = head
         self.recipe = recipe
         self.served = {name: tuple((served or {}).get(name, encoders)) for name in self.fusions}
-        freeze(lm, keep_dropout=lm_dropout)
-        for encoder in encoders.values():
-            freeze(encoder)
+        self._lm_dropout = lm_dropout
+        self._loud: list[Undo] = []  # what gives configurations their dropout back
+        undo = [freeze(lm, keep_dropout=lm_dropout), *map(freeze, encoders.values())]
         self._levels = self._wanted_levels(encoders)
         self.attachment = Attachment(lm, list(fusions), encoders)
+        self.attachment.on_detach += [*undo, self._restore_configs]
         for name, count in self.blocks_read().items():
             if count:
                 encoders[name].keep_blocks(count)
@@ -131,11 +132,20 @@ class MultimodalModel(AdapterModule):
         return self.lm.config
 
     def train(self, mode: bool = True) -> MultimodalModel:
-        """Sets train or eval mode; batch-norm statistics of frozen parts never move."""
+        """Sets train or eval mode; frozen parts have neither dropout nor moving statistics."""
         super().train(mode)
         keep_statistics(self.lm)
         keep_statistics(self.encoders)
+        self._restore_configs()
+        if mode:
+            silent = [self.encoders] if self._lm_dropout else [self.encoders, self.lm]
+            self._loud = [silence_config(part) for part in silent]
         return self
+
+    def _restore_configs(self) -> None:
+        for restore in self._loud:
+            restore()
+        self._loud = []
 
     def forward(
         self,

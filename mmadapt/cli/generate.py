@@ -65,6 +65,7 @@ def generate(
         records_of_files,
         write_answers,
     )
+    from mmadapt.memory import explain_out_of_memory
 
     files = {"video": video, "image": image, "audio": audio}
     overrides = [item for item in options or [] if "." in item.partition("=")[0]]
@@ -78,9 +79,10 @@ def generate(
         _refuse_both(files)
         records = read_records(input_file, prompt)
 
-    model = _load(adapter, overrides, device, allow_code)
-    answers = answer_all(model, records, batch_size, generation)
-    failed = write_answers(answers, output, as_json, total=len(records))
+    with explain_out_of_memory("lower --batch-size or max_new_tokens"):
+        model = _load(adapter, overrides, device, allow_code)
+        answers = answer_all(model, records, batch_size, generation)
+        failed = write_answers(answers, output, as_json, total=len(records))
     if failed:
         if len(records) > 1:
             typer.echo(f"{failed} of {len(records)} records have no answer", err=True)
@@ -105,6 +107,5 @@ def _load(adapter: str, overrides: list[str], device: str | None, allow_code: bo
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
             raise typer.BadParameter(reason, param_hint="--device") from None
-    model = mmadapt.load(adapter, overrides=overrides, device=device, allow_code=allow_code)
-    is_placed = device is not None or getattr(model.lm, "hf_device_map", None)
-    return model if is_placed or not torch.cuda.is_available() else model.to("cuda")
+    model = mmadapt.load(adapter, overrides=overrides, allow_code=allow_code)
+    return model.place(device)

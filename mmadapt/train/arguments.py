@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
-from mmadapt.errors import MissingDependency, RecipeError
+from mmadapt.errors import MissingDependency, RecipeError, did_you_mean
 from mmadapt.recipe import TrainConfig
 
 EVALUATIONS = 4  # per training, unless the recipe says otherwise
@@ -59,9 +59,16 @@ def training_arguments(
         "greater_is_better": metric is not None,
         "dataloader_num_workers": workers,
         "dataloader_pin_memory": torch.cuda.is_available(),
+        "logging_nan_inf_filter": False,  # the trainer stops at such a loss
         "use_cache": True,  # otherwise the LM's configuration is changed and generation slows down
         "restore_callback_states_from_checkpoint": True,
     }
+    if keys.get("label_smoothing_factor"):
+        raise RecipeError(
+            "train.label_smoothing_factor is not supported: transformers would smooth towards the "
+            "tokens that are read, not towards those that follow; remove it"
+        )
+    _check_trackers(keys.get("report_to"))
     if not validates and keys.get("eval_strategy", "no") != "no":
         raise RecipeError("train.eval_strategy needs data.validation")
     if not validates and config.early_stopping_patience is not None:
@@ -85,3 +92,21 @@ def training_arguments(
         raise RecipeError(f"train: {str(error).strip().splitlines()[0]}") from error
     except ImportError as error:
         raise MissingDependency(f"train: {str(error).strip().splitlines()[0]}") from error
+
+
+def _check_trackers(names: str | list[str] | None) -> None:
+    """Refuses trackers that transformers does not know, or that are not installed."""
+    from transformers.integrations import integration_utils
+
+    known = list(integration_utils.INTEGRATION_TO_CALLBACK)
+    installed = integration_utils.get_available_reporting_integrations()
+    for name in [names] if isinstance(names, str) else names or []:
+        if name in ("all", "none"):
+            continue
+        if name not in known:
+            hint = did_you_mean(name, known) or f"known are {', '.join(known)}"
+            raise RecipeError(f"train.report_to: unknown tracker '{name}'; {hint}")
+        if name not in installed:
+            raise RecipeError(
+                f"train.report_to: {name} is not installed; pip install {name}, or leave it out"
+            )

@@ -12,6 +12,7 @@ from transformers import TrainerCallback
 
 from mmadapt.data.order import EpochSampler
 from mmadapt.files import write_jsonl
+from mmadapt.unfreeze import train_from
 
 
 class EpochOrder(TrainerCallback):
@@ -23,6 +24,18 @@ class EpochOrder(TrainerCallback):
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Sets the epoch."""
         self.sampler.set_epoch(int(state.epoch or 0))
+
+
+class UnfreezeSchedule(TrainerCallback):
+    """Lets unfrozen encoder blocks train once their step has come, also in a resumed run."""
+
+    def on_step_begin(
+        self, args: Any, state: Any, control: Any, model: Any = None, **_: Any
+    ) -> None:
+        """Gives the blocks gradients from here on, or keeps them frozen."""
+        inner = getattr(model, "module", model)  # under DistributedDataParallel
+        if inner.unfrozen:
+            train_from(inner, state.global_step)
 
 
 class RunLog(TrainerCallback):
@@ -39,13 +52,30 @@ class RunLog(TrainerCallback):
             write_jsonl(self.path, [r for r in kept if r.get("step", 0) <= state.global_step])
 
     def on_log(
-        self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any
+        self,
+        args: Any,
+        state: Any,
+        control: Any,
+        logs: Mapping[str, Any] | None = None,
+        model: Any = None,
+        **_: Any,
     ) -> None:
-        """Writes one record."""
+        """Writes one record; beside a loss, how far the fusions' gates are open."""
         if state.is_world_process_zero and logs:
             record = {"step": state.global_step, **logs}
+            if "loss" in logs and (gates := _gates(getattr(model, "module", model))):
+                record["gates"] = gates
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record, default=str) + "\n")
+
+
+def _gates(model: Any) -> dict[str, Any]:
+    """By fusion, what those that have gates say of them."""
+    return {
+        name: fusion.gates()
+        for name, fusion in getattr(model, "fusions", {}).items()
+        if callable(getattr(type(fusion), "gates", None))
+    }
 
 
 def _parsed(line: str) -> dict[str, Any] | None:

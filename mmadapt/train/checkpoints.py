@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from mmadapt.checkpoint import WEIGHTS, read_tensors
-from mmadapt.errors import AdapterError
+from mmadapt.errors import AdapterError, MMAdaptError
 
 _NAME = re.compile(r"checkpoint-(\d+)")
 _STATE = "trainer_state.json"
@@ -25,14 +25,32 @@ def last_checkpoint(folder: Path) -> Path | None:
 
     Returns:
         The checkpoint, or None where there is no complete one.
+
+    Raises:
+        MMAdaptError: there are only such as `save_only_model` writes, so that training could only
+            start again.
     """
+    found = all_checkpoints(folder)
+    for path in found:
+        if is_complete(path):
+            return path
+    for path in found:
+        missing = [name for name in _NEEDED if not (path / name).is_file()]
+        if (path / _STATE).is_file() and missing:
+            raise MMAdaptError(
+                f"{path} lacks {missing[0]}, as train.save_only_model writes it, so training "
+                "cannot continue from there; delete the run's checkpoints to start it again, or "
+                "choose another --output-dir"
+            )
+    return None
+
+
+def all_checkpoints(folder: Path) -> list[Path]:
+    """Complete and torn ones, the newest first."""
     found = [
         (int(match[1]), path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))
     ]
-    for _, path in sorted(found, reverse=True):
-        if is_complete(path):
-            return path
-    return None
+    return [path for _, path in sorted(found, reverse=True)]
 
 
 def is_complete(checkpoint: Path) -> bool:

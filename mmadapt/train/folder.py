@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from mmadapt.errors import MMAdaptError
-from mmadapt.files import prepare_output, write_text
+from mmadapt.files import check_writable, prepare_output, write_text
 from mmadapt.recipe import Recipe
 from mmadapt.train.checkpoints import last_checkpoint
 
@@ -31,6 +32,9 @@ class RunFolder:
 
     def __init__(self, path: Path, recipe: Recipe, resume: bool) -> None:
         self.path, self.recipe = path, recipe
+        if not is_main_process():  # the first process checks, creates and writes for all
+            return
+        check_writable(path)
         if path.exists() and not path.is_dir():
             raise MMAdaptError(f"{path} is a file; choose another --output-dir")
         is_used = path.is_dir() and any(path.iterdir())
@@ -43,7 +47,9 @@ class RunFolder:
             self._check_same()
 
     def open(self) -> None:
-        """Creates the folder and writes the recipe."""
+        """Creates the folder and writes the recipe, in the first process."""
+        if not is_main_process():
+            return
         prepare_output(self.path)
         write_text(self.path / RECIPE, self.recipe.to_yaml())
 
@@ -60,7 +66,11 @@ class RunFolder:
 
     @property
     def checkpoint(self) -> Path | None:
-        """The checkpoint to continue from."""
+        """The checkpoint to continue from.
+
+        Raises:
+            MMAdaptError: the run's checkpoints were written without what resuming needs.
+        """
         return last_checkpoint(self.path) if self.path.is_dir() else None
 
     def _check_same(self) -> None:
@@ -78,6 +88,11 @@ class RunFolder:
                 f"{self.path} holds a run of another recipe: {', '.join(changed[:5])} differ; "
                 "resume with the recipe it was started with, or choose another --output-dir"
             )
+
+
+def is_main_process() -> bool:
+    """Whether this is the first process of a launch, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _differences(then: Any, now: Any, key: str = "") -> list[str]:

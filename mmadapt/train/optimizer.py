@@ -26,7 +26,7 @@ def parameter_groups(
 
     A fusion may bring groups of its own (`Fusion.param_groups`); the others get the two that
     transformers uses, with and without decay. A fusion's `learning_rate` in the recipe replaces
-    the common one.
+    the common one, and so does that of an entry of `train.unfreeze`.
 
     Args:
         model: whose trainable parameters are meant.
@@ -42,6 +42,12 @@ def parameter_groups(
     rest = dict(model.trainable_parameters())
     if not rest:
         raise RecipeError("this recipe trains nothing: no fusion has a trainable parameter")
+    rates = {
+        name: group.learning_rate
+        for group in model.unfrozen
+        if group.learning_rate
+        for name in group.parameters
+    }
     own_rates = {part.name: part.learning_rate for part in recipe.fusions} if recipe else {}
     groups: list[dict[str, Any]] = []
     for fusion_name, module in model.fusions.items():
@@ -55,6 +61,9 @@ def parameter_groups(
             mine = {
                 name: parameter for name, parameter in mine.items() if id(parameter) not in told
             }
+        groups += [{**group, "lr": rate} for group in _two(mine, names, weight_decay)]
+    for rate in dict.fromkeys(rates.values()):
+        mine = {name: rest.pop(name) for name in list(rest) if rates.get(name) == rate}
         groups += [{**group, "lr": rate} for group in _two(mine, names, weight_decay)]
     groups += _two(rest, names, weight_decay)
     return [group for group in groups if group["params"]]

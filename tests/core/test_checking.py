@@ -52,12 +52,6 @@ def test_a_missing_model_folder_is_one_error():
         dry_run(load_recipe({**PARTS, "lm": {"model": "./nowhere"}}))
 
 
-def test_unfreezing_is_refused_rather_than_ignored():
-    train = {"unfreeze": [{"encoder": "image", "blocks": "2:"}]}
-    with pytest.raises(RecipeError, match=r"train\.unfreeze.*frozen"):
-        compose({**PARTS, "train": train})
-
-
 def test_what_trains_is_told_by_kind():
     report = dry_run(load_recipe(PARTS))
     assert report.kinds == {"adem: position tables": 6_144, "adem: projector": 41_280}

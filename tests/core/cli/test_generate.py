@@ -18,7 +18,8 @@ class Model:
     def __init__(self):
         self.calls = []
 
-    def to(self, device):
+    def place(self, device):
+        self.placed = device
         return self
 
     def generate(self, **inputs):
@@ -55,7 +56,8 @@ def test_one_file_gives_the_answer_alone(model):
     result = generate("--video", "clip.mp4", "--max-new-tokens", "5", "num_beams=3")
     assert (result.exit_code, result.stdout) == (0, "clip\n")
     assert model.calls == [{"video": ["clip.mp4"], "max_new_tokens": 5, "num_beams": 3}]
-    assert model.loads == [("runs/a", {"overrides": [], "device": None, "allow_code": False})]
+    assert model.loads == [("runs/a", {"overrides": [], "allow_code": False})]
+    assert model.placed is None
 
 
 def test_several_files_are_named(model):
@@ -71,11 +73,10 @@ def test_two_modalities_are_one_sample(model):
     assert "1 --video, 2 --audio: give as many of each, or one kind" in result.stderr
 
 
-def test_overrides_of_the_recipe_and_the_device_reach_load(model):
+def test_overrides_of_the_recipe_and_the_device_reach_the_model(model):
     generate("--image", "a.png", "lm.model=other", "--device", "cpu")
-    assert model.loads == [
-        ("runs/a", {"overrides": ["lm.model=other"], "device": "cpu", "allow_code": False})
-    ]
+    assert model.loads == [("runs/a", {"overrides": ["lm.model=other"], "allow_code": False})]
+    assert model.placed == "cpu"
     result = generate("--image", "a.png", "--device", "gpu please")
     assert result.exit_code == 2
     assert "Traceback" not in result.output

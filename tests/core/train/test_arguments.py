@@ -1,6 +1,6 @@
 import pytest
 
-from mmadapt.errors import MMAdaptError, RecipeError
+from mmadapt.errors import RecipeError
 from mmadapt.recipe import TrainConfig
 from mmadapt.train.arguments import training_arguments
 
@@ -54,6 +54,9 @@ def test_evaluations_and_checkpoints_go_together(tmp_path, keys):
     [
         ({"eval_strategy": "steps"}, "eval_strategy needs data.validation"),
         ({"patience": 2}, "early_stopping_patience needs data.validation"),
+        ({"label_smoothing_factor": 0.1}, "label_smoothing_factor is not supported.*remove it"),
+        ({"report_to": "wandbb"}, "unknown tracker 'wandbb'; did you mean 'wandb'"),
+        ({"report_to": ["zzz"]}, "unknown tracker 'zzz'; known are"),
         ({"fp16": True, "bf16": True}, "train: "),
     ],
 )
@@ -65,8 +68,13 @@ def test_keys_that_do_not_go_together_are_refused(tmp_path, keys, reason):
 def test_a_tracker_that_is_not_installed_is_one_error(tmp_path, monkeypatch):
     from transformers.integrations import integration_utils
 
-    monkeypatch.setattr(integration_utils, "is_wandb_available", lambda: False)
-    with pytest.raises((MMAdaptError, RuntimeError)):
-        from transformers import Trainer
+    monkeypatch.setattr(
+        integration_utils, "get_available_reporting_integrations", lambda: ["tensorboard"]
+    )
+    assert arguments(tmp_path, report_to="tensorboard").report_to == ["tensorboard"]
+    with pytest.raises(RecipeError, match="wandb is not installed; pip install wandb"):
+        arguments(tmp_path, report_to=["tensorboard", "wandb"])
 
-        Trainer(args=arguments(tmp_path, report_to=["nothing_like_this"]), model=None)
+
+def test_a_loss_that_is_no_number_is_not_averaged_away(tmp_path):
+    assert arguments(tmp_path).logging_nan_inf_filter is False
