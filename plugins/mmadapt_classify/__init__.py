@@ -1,0 +1,1 @@
+"""Classification by likelihood: the head and its metrics."""
