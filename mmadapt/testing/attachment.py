@@ -135,5 +135,6 @@ def _plain(lm: Any, batch: dict) -> Tensor:
 
 def _shorter(batch: dict, cut: int) -> dict:
     length = batch["input_ids"].shape[1] - cut
-    text = {name: batch[name][:, :length].contiguous() for name in ("input_ids", "attention_mask")}
+    # Copies: dynamo guards on the base of a view, which a batch of a loader is not.
+    text = {name: batch[name][:, :length].clone() for name in ("input_ids", "attention_mask")}
     return {**batch, **text}

@@ -14,10 +14,6 @@ SMALL = {"scales": [(4, 4), (2, 2)], "hidden_size": 8, "gamma": 0.3}
 class TestClips(FusionContract):
     """Beside the MLPs alone."""
 
-    compiles = (
-        False  # one graph, but dynamo makes it anew for each batch: a guard reads a dead tensor
-    )
-
     def make(self, context: FusionContext) -> AdemFusion:
         options = {**SMALL, "alpha": 0.1, "beta": 1.0, "cls": False, "bottleneck": None}
         return AdemFusion(AdemConfig(**options), context)
