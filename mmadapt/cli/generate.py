@@ -27,11 +27,19 @@ Video = Annotated[Media, typer.Option("--video", help="Video file; repeat it for
 Image = Annotated[Media, typer.Option("--image", help="Image file; repeat it for several.")]
 Audio = Annotated[Media, typer.Option("--audio", help="Audio file; repeat it for several.")]
 Prompt = Annotated[
-    str | None, typer.Option("--prompt", help="Text before the answer; default: the recipe's own.")
+    str | None,
+    typer.Option(
+        "--prompt",
+        help="Text before the answer, or the question, as the head has it; default: its own.",
+    ),
+]
+Choice = Annotated[
+    list[str] | None,
+    typer.Option("--choice", help="An answer to choose among, where the head does; repeat it."),
 ]
 Input = Annotated[
     Path | None,
-    typer.Option("--input", help="JSONL of records with video, image, audio, prompt, id."),
+    typer.Option("--input", help="JSONL of records with video, image, audio, prompt, choices, id."),
 ]
 Output = Annotated[Path | None, typer.Option("--output", help="JSONL to write the answers to.")]
 MaxNewTokens = Annotated[int | None, typer.Option(min=1, help="Longest answer, in tokens.")]
@@ -48,6 +56,7 @@ def generate(
     image: Image = None,
     audio: Audio = None,
     prompt: Prompt = None,
+    choice: Choice = None,
     input_file: Input = None,
     output: Output = None,
     max_new_tokens: MaxNewTokens = None,
@@ -78,6 +87,8 @@ def generate(
     else:
         _refuse_both(files)
         records = read_records(input_file, prompt)
+    if choice:
+        records = [{"choices": choice, **record} for record in records]
 
     with explain_out_of_memory("lower --batch-size or max_new_tokens"):
         model = _load(adapter, overrides, device, allow_code)

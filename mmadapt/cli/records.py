@@ -14,6 +14,7 @@ import typer
 from mmadapt.errors import DataError, MediaError, MMAdaptError, RecipeError
 
 MODALITIES = ("video", "image", "audio")
+INPUTS = (*MODALITIES, "prompt", "choices")
 Record = dict[str, Any]
 
 
@@ -74,7 +75,8 @@ def read_records(file: Path, prompt: str | None) -> list[Record]:
     """Read a JSONL file; media paths are relative to its folder.
 
     Args:
-        file: One JSON object a line, with `video`, `image`, `audio`, `prompt`, `id`.
+        file: One JSON object a line, with `video`, `image`, `audio`, `prompt` (or `question`),
+            `choices`, `id`.
         prompt: The prompt of records without one.
 
     Raises:
@@ -159,27 +161,32 @@ def _record(file: Path, number: int, line: str, prompt: str | None) -> Record:
         raise DataError(file, number, f"not JSON: {error}") from None
     if not isinstance(record, dict):
         raise DataError(file, number, "not a JSON object")
-    wrong = [
-        key for key in (*MODALITIES, "prompt") if not isinstance(record.get(key, ""), str | None)
-    ]
+    texts = (*MODALITIES, "prompt", "question")
+    wrong = [key for key in texts if not isinstance(record.get(key, ""), str | None)]
     if wrong:
         raise DataError(file, number, f"{wrong[0]} is not text")
+    choices = record.get("choices")
+    is_list = isinstance(choices, list) and all(isinstance(text, str) for text in choices)
+    if choices is not None and not (is_list and choices):
+        raise DataError(file, number, "choices is not a list of texts")
     found: Record = {key: str(file.parent / record[key]) for key in MODALITIES if record.get(key)}
-    text = record.get("prompt") if record.get("prompt") is not None else prompt
+    texts_given = [record.get(key) for key in ("prompt", "question")]
+    text = next((given for given in texts_given if given is not None), prompt)
     if not found and text is None:
         raise DataError(file, number, "has neither video, image or audio nor a prompt")
     found["id"] = record.get("id", number)
+    found |= {} if choices is None else {"choices": choices}
     return found | ({} if text is None else {"prompt": text})
 
 
 def _shape(record: Record) -> tuple[bool, ...]:
     """Records of one shape can share a batch."""
-    return tuple(key in record for key in (*MODALITIES, "prompt"))
+    return tuple(key in record for key in INPUTS)
 
 
 def _answer(model: Generates, batch: list[Record], options: Mapping[str, Any]) -> Iterator[Record]:
     """Answer one batch; if it fails, its records one by one, so that only the bad ones fail."""
-    keys = [key for key in (*MODALITIES, "prompt") if key in batch[0]]
+    keys = [key for key in INPUTS if key in batch[0]]
     try:
         inputs = {key: [record[key] for record in batch] for key in keys}
         answers = model.generate(**inputs, **options)

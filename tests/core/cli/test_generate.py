@@ -138,6 +138,16 @@ def test_records_are_answered_in_batches_of_one_shape_in_order(model, tmp_path):
     assert model.calls[0]["image"] == [str(Path("sub/a.png")), str(Path("sub/b.png"))]
 
 
+def test_choices_are_for_all_or_the_records_own(model, tmp_path):
+    generate("--image", "a.png", "--choice", "x", "--choice", "y")
+    assert model.calls.pop() == {"image": ["a.png"], "choices": [["x", "y"]]}
+    records = [{"image": "a.png", "question": "what?"}, {"image": "b.png", "choices": ["z", "w"]}]
+    (tmp_path / "in.jsonl").write_text("\n".join(map(json.dumps, records)))
+    generate("--input", "in.jsonl", "--choice", "x", "--choice", "y", "--prompt", "?")
+    (call,) = model.calls
+    assert call["choices"] == [["x", "y"], ["z", "w"]] and call["prompt"] == ["what?", "?"]
+
+
 def test_a_bad_file_fails_alone_and_is_named(model, tmp_path):
     records = [{"image": "a.png"}, {"image": "bad.png"}, {"image": "c.png"}]
     (tmp_path / "in.jsonl").write_text("\n".join(map(json.dumps, records)))
@@ -155,6 +165,9 @@ def test_a_bad_file_fails_alone_and_is_named(model, tmp_path):
         ("{", "in.jsonl:2: not JSON"),
         ("[1]", "in.jsonl:2: not a JSON object"),
         ('{"image": 5}', "in.jsonl:2: image is not text"),
+        ('{"image": "b.png", "question": 5}', "in.jsonl:2: question is not text"),
+        ('{"image": "b.png", "choices": "x"}', "in.jsonl:2: choices is not a list of texts"),
+        ('{"image": "b.png", "choices": []}', "in.jsonl:2: choices is not a list of texts"),
         ('{"id": 5}', "in.jsonl:2: has neither video, image or audio nor a prompt"),
         ("[" * 100_000, "in.jsonl:2: not JSON"),
     ],
