@@ -179,6 +179,18 @@ def test_the_same_lm_in_another_precision_is_accepted(adapter):
     assert same(values(model), values(join()))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_another_lm_in_another_precision_is_refused(tmp_path, dtype):
+    join(lm=tiny_lm("llama").to(dtype)).save_pretrained(tmp_path / "adapter")
+    other = {torch.bfloat16: torch.float32, torch.float32: torch.bfloat16}[dtype]
+    load_into(join(lm=tiny_lm("llama").to(other)), tmp_path / "adapter")
+    refused(
+        tmp_path / "adapter",
+        "lm: the adapter was trained on another model",
+        join(lm=tiny_lm("llama", seed=5).to(other)),
+    )
+
+
 def break_after(monkeypatch, owner, name, error):
     def fail(*_, **__):
         raise error

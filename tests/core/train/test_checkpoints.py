@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mmadapt.checkpoint import WEIGHTS, write_tensors
+from mmadapt.errors import MMAdaptError
 from mmadapt.train.checkpoints import last_checkpoint
 
 STATE = "trainer_state.json"
@@ -25,6 +26,18 @@ def test_the_newest_is_taken_by_number(tmp_path):
         checkpoint(tmp_path, step)
     (tmp_path / "checkpoint-best").mkdir()
     assert last_checkpoint(tmp_path).name == "checkpoint-100"
+
+
+def test_a_run_without_what_resuming_needs_is_an_error(tmp_path):
+    for step in (10, 20):
+        (checkpoint(tmp_path, step) / "optimizer.pt").unlink()
+    with pytest.raises(
+        MMAdaptError, match=r"checkpoint-20 lacks optimizer\.pt, as train\.save_only"
+    ):
+        last_checkpoint(tmp_path)
+    for step in (10, 20):  # torn: killed while it was written
+        (tmp_path / f"checkpoint-{step}" / STATE).unlink()
+    assert last_checkpoint(tmp_path) is None
 
 
 TORN = [(name, "missing") for name in (WEIGHTS, "optimizer.pt", "scheduler.pt", STATE)]
