@@ -71,3 +71,21 @@ def trainable_rows(
         repeated = f"  ({terms})" if found.total() > 1 else ""
         rows.append((f"  {name}", f"{count:>15,}{repeated}"))
     return rows
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of cells as columns; the first is aligned to the left, the others to the right.
+
+    Example:
+        >>> print(aligned([["a", "bc"], ["de", "f"]]))
+        a   bc
+        de   f
+    """
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            [line[0].ljust(widths[0])]
+            + [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
+        )
+        for line in lines
+    )

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
+from mmadapt.report import aligned
+
 
 @dataclass
 class Row:
@@ -124,14 +126,7 @@ def table(results: list[Result]) -> str:
                 _number(result.decode_ratio.get(size), 3),
             ]
         lines.append(line)
-    widths = [max(len(line[column]) for line in lines) for column in range(len(titles))]
-    return "\n".join(
-        "  ".join(
-            [line[0].ljust(widths[0])]
-            + [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
-        )
-        for line in lines
-    )
+    return aligned(lines)
 
 
 def _number(value: float | None, digits: int) -> str:

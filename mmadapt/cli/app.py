@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from mmadapt.cli.bench import bench
 from mmadapt.cli.check import check
+from mmadapt.cli.compare import compare
 from mmadapt.cli.evaluate import evaluate
 from mmadapt.cli.generate import generate
 from mmadapt.cli.plugins import plugins
@@ -86,5 +87,5 @@ def _options(
     """Teach a frozen language model to perceive: any encoder, any LM, one recipe."""
 
 
-for _command in (train, evaluate, generate, check, bench, show, plugins):
+for _command in (train, evaluate, generate, check, compare, bench, show, plugins):
     app.command()(_command)

@@ -1,0 +1,56 @@
+import json
+
+import pytest
+
+from mmadapt.compare import compare_runs
+from mmadapt.errors import DataError, MMAdaptError
+
+
+def run(folder, scores, name="a", metric="exact_match"):
+    folder.mkdir()
+    (folder / "metrics.json").write_text(json.dumps({"name": name}))
+    lines = [json.dumps({"id": key, "scores": {metric: value}}) for key, value in scores.items()]
+    (folder / "predictions.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def scores(*values):
+    return {f"s{number}": value for number, value in enumerate(values)}
+
+
+def test_runs_are_compared_on_what_both_scored(tmp_path):
+    one = run(tmp_path / "1", scores(*[0.0] * 20, 1.0), "one")
+    two = run(tmp_path / "2", scores(*[1.0] * 20), "two")
+    found = compare_runs([one, two])
+    assert (found.samples, found.left_out) == (20, 1)
+    gap = found.differences["exact_match"]["one", "two"]
+    assert gap.mean == 1.0 and gap.is_more_than_noise
+    assert found.intervals["exact_match"]["one"].mean == 0.0
+    text = str(found)
+    assert "two - one: +1.000  [+1.000, +1.000]  more than noise" in text
+    assert json.loads(json.dumps(found.to_dict()))["differences"][0]["is_more_than_noise"] is True
+
+
+def test_equal_runs_do_not_differ(tmp_path):
+    folders = [run(tmp_path / str(k), scores(0.0, 1.0, 1.0)) for k in range(2)]
+    found = compare_runs(folders)
+    assert not found.differences["exact_match"]["a (1)", "a (2)"].is_more_than_noise
+    assert "not more than noise" in str(found)
+
+
+def test_what_cannot_be_compared(tmp_path):
+    one = run(tmp_path / "1", scores(1.0))
+    with pytest.raises(MMAdaptError, match="two runs or more"):
+        compare_runs([one])
+    with pytest.raises(MMAdaptError, match="holds no finished run"):
+        compare_runs([one, tmp_path / "nowhere"])
+    with pytest.raises(MMAdaptError, match=r"no metric in common: a has exact_match; b has cider"):
+        compare_runs([one, run(tmp_path / "2", scores(1.0), "b", "cider")])
+    with pytest.raises(MMAdaptError, match="no sample in common"):
+        compare_runs([one, run(tmp_path / "3", {"other": 1.0}, "c")])
+    (one / "predictions.jsonl").write_text('{"id": "s0"}\n')
+    with pytest.raises(DataError, match=r"predictions.jsonl:1: is no prediction"):
+        compare_runs([one, one])
+    (one / "predictions.jsonl").unlink()
+    with pytest.raises(MMAdaptError, match="has no predictions"):
+        compare_runs([one, one])
