@@ -1,0 +1,1 @@
+"""Multiple choice: the head and ScienceQA's accuracy."""
