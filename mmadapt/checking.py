@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from mmadapt.attach import Attachment
-from mmadapt.composition import fusion_context
+from mmadapt.composition import fusion_context, refuse_reserved_names
 from mmadapt.configurations import Configurations, placed
 from mmadapt.contracts import EncoderInfo, Fusion
 from mmadapt.errors import MMAdaptError, RecipeError
@@ -81,6 +81,7 @@ def dry_run(recipe: Recipe | ResolvedRecipe, allow_code: bool = False) -> Report
     if isinstance(recipe, Recipe):
         recipe = resolve(recipe, allow_code=allow_code)
     parts = recipe.recipe
+    refuse_reserved_names(parts)
     files = Configurations(parts)
     lm = _meta_lm(parts, files)
     configs = {name: placed(part.config, files) for name, part in recipe.encoders.items()}
@@ -166,14 +167,14 @@ def _joints(
     ids = torch.zeros(2, _TEXT, dtype=torch.long, device="meta")
     text = TextInputs(ids, ids.bool(), None, ids[:, :1])
     by_fusion: dict[str, dict[str, Features]] = {}
-    for part, fusion in zip(recipe.fusions, fusions, strict=True):
-        by_fusion[fusion.name] = {}
-        for name in part.encoders or infos:
-            features = _meta_features(infos[name], fusion)
-            joints.append((f"{name} -> {fusion.name}", list(features.levels[0].shape)))
-            by_fusion[fusion.name][name] = fusion.reduce(features)
     attachment = None
     try:
+        for part, fusion in zip(recipe.fusions, fusions, strict=True):
+            by_fusion[fusion.name] = {}
+            for name in part.encoders or infos:
+                features = _meta_features(infos[name], fusion)
+                joints.append((f"{name} -> {fusion.name}", list(features.levels[0].shape)))
+                by_fusion[fusion.name][name] = fusion.reduce(features)
         for fusion in fusions:
             text = fusion.embeds(text, by_fusion[fusion.name])
         state = State(text)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mmadapt.checking import dry_run
 from mmadapt.composition import compose
 from mmadapt.errors import ModelError, RecipeError
 from mmadapt.recipe import load_recipe
+from tests.toy import EverySite
 
 PARTS = {
     "name": "parts",
@@ -62,3 +65,30 @@ def test_what_trains_is_told_by_kind():
 def test_a_recipes_own_departures_come_first():
     recipe = load_recipe({**PARTS, "departures": {"data": "Only a tenth of the data is used."}})
     assert dry_run(recipe).departures[0] == "Only a tenth of the data is used."
+
+
+class Cutting(EverySite):
+    """Cannot reduce what it is given."""
+
+    def reduce(self, features):
+        return replace(features, levels=(features.levels[0].view(3, -1),))
+
+
+def test_a_reduction_that_does_not_fit_is_a_joint():
+    fusion = {"use": "tests.core.test_checking:Cutting"}
+    with pytest.raises(RecipeError, match="shapes do not fit after image -> Cutting"):
+        dry_run(load_recipe({**PARTS, "fusion": fusion}), allow_code=True)
+
+
+def test_the_published_class_token_is_checked_too():
+    fusion = {"use": "adem", "scales": [[4, 4]]}
+    joints = dict(dry_run(load_recipe({**PARTS, "fusion": fusion})).joints)
+    without = dict(dry_run(load_recipe(PARTS)).joints)
+    more = joints["text with inserted tokens"][1] - without["text with inserted tokens"][1]
+    assert more > 1  # the prefix and the class token
+
+
+def test_names_that_torch_keeps_for_itself_are_refused():
+    recipe = {**PARTS, "encoders": {"type": PARTS["encoders"]["image"]}}
+    with pytest.raises(RecipeError, match="'type' is reserved"):
+        dry_run(load_recipe(recipe))
