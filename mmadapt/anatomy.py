@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -93,6 +94,17 @@ def find_layers(lm: nn.Module, anatomy: Anatomy) -> nn.ModuleList:
     if not isinstance(layers, nn.ModuleList):
         raise AttachError(f"'{anatomy.layers}' of {type(lm).__name__} is no list of layers")
     return layers
+
+
+def find_attentions(lm: nn.Module) -> list[nn.Module]:
+    """The self-attention of every layer, for fusions that use the LM's own projections.
+
+    Raises:
+        AttachError: nobody has described the family, or the LM does not look so.
+    """
+    config: Any = lm.config
+    anatomy = find_anatomy(str(config.get_text_config().model_type))
+    return [find_part(layer, anatomy.attention) for layer in find_layers(lm, anatomy)]
 
 
 def find_part(module: nn.Module, name: str) -> nn.Module:
