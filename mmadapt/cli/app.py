@@ -15,6 +15,7 @@ from mmadapt.cli.compare import compare
 from mmadapt.cli.evaluate import evaluate
 from mmadapt.cli.generate import generate
 from mmadapt.cli.plugins import plugins
+from mmadapt.cli.reproduce import reproduce
 from mmadapt.cli.show import show
 from mmadapt.cli.train import train
 from mmadapt.errors import MMAdaptError, RecipeError
@@ -87,5 +88,5 @@ def _options(
     """Teach a frozen language model to perceive: any encoder, any LM, one recipe."""
 
 
-for _command in (train, evaluate, generate, check, compare, bench, show, plugins):
+for _command in (train, evaluate, generate, check, compare, reproduce, bench, show, plugins):
     app.command()(_command)
