@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from mmadapt.contracts import HeadConfig
 from mmadapt.contracts.head import Score
@@ -57,6 +57,12 @@ class ChoiceConfig(HeadConfig):
         if "{letter}" not in value and "{text}" not in value:
             raise ValueError("must hold {letter} or {text}")
         return value
+
+    @model_validator(mode="after")
+    def _letters_are_shown(self) -> ChoiceConfig:
+        if "{letter}" in self.target and "{letter}" not in self.option:
+            raise ValueError("`target` names a {letter} that `option` does not show")
+        return self
 
     @field_validator("pattern")
     @classmethod

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 class ChoiceHead(Head):
     """Teaches the LM to name the right option; the answer is that option's text.
 
-    The question is the sample's `prompt`, its options are `choices`, the right one is `target`, else
-    the first of `answers`, else of `references`. The context is `context`, `hint` or
-    nothing of its `meta`.
+    The question is the sample's `prompt`, its options are `choices`, the right one is `target`,
+    else the first of `answers`, else of `references`. The context is `context`, `hint` or nothing
+    of its `meta`.
 
     Example:
         >>> head = ChoiceHead(ChoiceConfig())

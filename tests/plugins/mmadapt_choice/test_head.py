@@ -134,6 +134,7 @@ def test_the_lead_is_given_before_the_letter():
         ({"prompt": "{question}"}, r"must hold \{question\} and \{options\}"),
         ({"option": "x"}, r"must hold \{letter\} or \{text\}"),
         ({"target": "x"}, r"must hold \{letter\} or \{text\}"),
+        ({"option": "{text}"}, r"names a \{letter\} that `option` does not show"),
         ({"pattern": "("}, "is no regular expression"),
     ],
 )
