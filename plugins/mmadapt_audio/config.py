@@ -50,9 +50,15 @@ class WhisperConfig(AudioConfig):
     max_seconds: float = Field(
         30.0, ge=0.1, le=30, description="of a segment; at 50 tokens a second, 30 s are 1500 tokens"
     )
-    padding: Literal["batch", "max_seconds", "30s"] = Field(
+    context_seconds: float = Field(
+        30.0,
+        ge=0,
+        le=30,
+        description="attention sees the sound and silence behind it up to at least so much; 30: "
+        "the published encoding; 0: the sound alone; the cost grows with it",
+    )
+    padding: Literal["batch", "max_seconds"] = Field(
         "batch",
         description="batch: as many tokens as the longest sound of a batch has, no fixed grid; "
-        "max_seconds: as many as `max_seconds` has, a grid (1, tokens), the rest masked; 30s: so, "
-        "and the sound is followed by silence up to 30 s, the published encoding, at its cost",
+        "max_seconds: as many as `max_seconds` has, a grid (1, tokens), the rest masked",
     )

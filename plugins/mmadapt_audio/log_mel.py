@@ -18,19 +18,19 @@ from mmadapt_audio.waveform import SegmentReader
 class LogMelProcessor(Processor):
     """Reads a sound and makes the log-mel frames of each segment with Whisper's own extractor.
 
-    The frames are those of the sound followed by silence up to 30 s, up to the two frames of
-    silence that the convolutions see behind the last token; `padding: 30s` keeps all.
+    The frames are those of the sound followed by silence up to 30 s, as far as `context_seconds` or
+    the sound goes, and two more, which the convolutions see behind the last token.
 
     Args:
         extractor: a `WhisperFeatureExtractor`.
         max_positions: tokens of 30 s; two frames make a token.
-        config: segments, their length, and padding.
+        config: segments, their length, and the context.
     """
 
     def __init__(self, extractor: Any, max_positions: int, config: WhisperConfig) -> None:
         self.extractor = extractor
         self.max_frames = 2 * max_positions
-        self.whole = config.padding == "30s"
+        self.context_frames = 2 * tokens_of(config.context_seconds, extractor)
         length = round(config.max_seconds * extractor.sampling_rate)
         self.read = SegmentReader(
             extractor.sampling_rate,
@@ -60,7 +60,7 @@ class LogMelProcessor(Processor):
         segments = self.read(media)
         hop = self.extractor.hop_length
         heard = [2 * math.ceil(len(waveform) / (2 * hop)) for waveform in segments]
-        frames = min(self.max_frames, self.max_frames if self.whole else max(heard) + 2)
+        frames = min(self.max_frames, max(self.context_frames, *heard) + 2)
         values = torch.stack([self._log_mel(waveform, frames) for waveform in segments])
         return values, torch.arange(frames) < torch.tensor(heard)[:, None]
 
@@ -77,3 +77,8 @@ class LogMelProcessor(Processor):
         )
         log_mel: Tensor = found.input_features[0, :, :frames]
         return log_mel.contiguous()
+
+
+def tokens_of(seconds: float, extractor: Any) -> int:
+    """Tokens of so much sound, a beginning one counted; two frames make a token."""
+    return math.ceil(round(seconds * extractor.sampling_rate) / (2 * extractor.hop_length))

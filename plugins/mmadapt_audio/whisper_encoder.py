@@ -1,16 +1,16 @@
 """`whisper`: speech through the encoder of Whisper (Radford et al., arXiv 2212.04356).
 
 Whisper is trained on sounds followed by silence up to 30 s, and its attention sees that silence
-among its 1500 positions. With `padding: batch` or `max_seconds` this encoder does not compute it: a
-sound of n tokens (50 a second) enters with the first n positional embeddings, its tokens attend to
-one another alone, and the convolutions see the same frames as in the published encoding. So the
-embeddings below the first block are the published ones to rounding, and every later level differs
-by the attention to silence that is missing. `padding: 30s` is the published encoding.
+among its 1500 positions; `context_seconds: 30`, the default, is this published encoding to the bit.
+Less costs less: a sound of n tokens (50 a second) then enters with the first positional embeddings
+alone, as many as the context or the sound has, whichever is longer, and no token attends to what
+lies beyond. The convolutions see the same frames of the sound as in the published encoding, so
+what enters the first block is the published to rounding; every later level differs by the attention
+to silence that is missing. Of silence itself no token is returned.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -24,7 +24,7 @@ from mmadapt.contracts.fusion import EncoderInfo
 from mmadapt.types import Features, LevelSpec, MediaInputs
 from mmadapt_audio.base import AudioEncoder
 from mmadapt_audio.config import WhisperConfig
-from mmadapt_audio.log_mel import LogMelProcessor
+from mmadapt_audio.log_mel import LogMelProcessor, tokens_of
 from mmadapt_audio.tower import TowerSpec, load_tower
 from mmadapt_vision.base import only_real
 from mmadapt_vision.levels import run_levels
@@ -52,6 +52,7 @@ class WhisperEncoder(AudioEncoder):
         super().__init__(config)
         positions = self.spec.config.max_source_positions
         self.max_tokens = _max_tokens(config, self.spec)
+        self.context = min(positions, tokens_of(config.context_seconds, self.spec.extractor))
         self.processor = LogMelProcessor(self.spec.extractor, positions, config)
 
     @classmethod
@@ -75,35 +76,34 @@ class WhisperEncoder(AudioEncoder):
         """
         item = inputs["item"]
         heard = inputs["mask"][..., ::2] & (item >= 0)[..., None]
-        longest = max(1, int(heard.flatten(0, 1).any(dim=0).sum()))
-        count = longest if self.config.padding == "batch" else self.max_tokens
+        attended = heard.clone()
+        attended[..., : max(1, self.context)] = True
         rows, spread = only_real(inputs["values"].to(self.model.dtype), item)
-        row_heard, _ = only_real(heard, item)
+        row_attended, _ = only_real(attended, item)
+        count = int(heard.flatten(0, 1).any(dim=0).sum())
+        if self.config.padding == "max_seconds":
+            count = self.max_tokens
         norm = self.model.layer_norm
         assert isinstance(norm, nn.Module)
-        found = run_levels(
-            lambda: self._run(rows, row_heard[:, :longest]), list(self.blocks), norm, levels
-        )
+        found = run_levels(lambda: self._run(rows, row_attended), list(self.blocks), norm, levels)
         mask = _fit(heard[..., None], count)[..., 0]
         tokens = tuple(
             _fit(spread(level), count).masked_fill(~mask[..., None], 0) for level in found
         )
         return Features(tokens, mask, item, 0, self.grid)
 
-    def _run(self, rows: Tensor, heard: Tensor) -> None:
-        """Runs the blocks on (r, mel bins, frames), of whose tokens (r, n) some are sound."""
+    def _run(self, rows: Tensor, attended: Tensor) -> None:
+        """Runs the blocks on (r, mel bins, frames), of whose tokens (r, n) some are attended to."""
         model: Any = self.model
         gelu = nn.functional.gelu
         x = gelu(model.conv2(gelu(model.conv1(rows)))).transpose(1, 2)
-        mask = None
-        if self.config.padding != "30s":
-            x = x[:, : heard.shape[1]]
-            # A row without any sound must see something, or its softmax has no value.
-            seen = heard | ~heard.any(dim=1, keepdim=True)
+        length = int(attended.any(dim=0).sum())
+        x = x[:, :length] + model.embed_positions.weight[:length]
+        attended, mask = attended[:, :length], None
+        if not bool(attended.all()):
             mask = create_bidirectional_mask(
-                config=model.config, inputs_embeds=x, attention_mask=seen.long()
+                config=model.config, inputs_embeds=x, attention_mask=attended.long()
             )
-        x = x + model.embed_positions.weight[: x.shape[1]]
         for block in self.blocks:
             x = block(x, mask)
 
@@ -112,7 +112,7 @@ class WhisperEncoder(AudioEncoder):
         extractor = self.spec.extractor
         fed = {
             "max_seconds": self.config.max_seconds,
-            "padding": self.config.padding,
+            "context": self.context,
             "sampling_rate": extractor.sampling_rate,
             "mel_bins": extractor.feature_size,
             "hop_length": extractor.hop_length,
@@ -122,11 +122,9 @@ class WhisperEncoder(AudioEncoder):
 
 
 def _max_tokens(config: WhisperConfig, spec: TowerSpec) -> int:
-    """Tokens of a segment of `max_seconds`; two frames make a token."""
-    extractor = spec.extractor
-    samples = round(config.max_seconds * extractor.sampling_rate)
-    tokens = math.ceil(samples / (2 * extractor.hop_length))
-    return min(tokens, int(spec.config.max_source_positions))
+    """Tokens of a segment of `max_seconds`."""
+    positions: int = spec.config.max_source_positions
+    return min(positions, tokens_of(config.max_seconds, spec.extractor))
 
 
 def _fit(tokens: Tensor, count: int) -> Tensor:

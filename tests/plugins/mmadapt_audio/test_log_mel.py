@@ -17,8 +17,9 @@ from tests.plugins.mmadapt_audio.tiny_audio import RATE, audio, save_sound, soun
 EXTRACTOR = hf.WhisperFeatureExtractor(feature_size=8, chunk_length=2)
 
 
-def processor(**options) -> LogMelProcessor:
-    return LogMelProcessor(EXTRACTOR, 100, WhisperConfig(model="", **options))
+def processor(context_seconds: float = 0.0, **options) -> LogMelProcessor:
+    config = WhisperConfig(model="", context_seconds=context_seconds, **options)
+    return LogMelProcessor(EXTRACTOR, 100, config)
 
 
 @pytest.mark.parametrize("seconds", [0.025, 0.3, 0.31, 1.0, 1.93, 1.985, 2.0])
@@ -32,11 +33,12 @@ def test_frames_are_those_of_the_padded_sound(seconds):
     assert frames == min(heard + 2, 200)
 
 
-def test_padding_30s_gives_all_frames_and_marks_the_sound():
-    values, mask = processor(padding="30s")(audio(sound(0.3)))
+@pytest.mark.parametrize(("seconds", "frames"), [(30, 200), (1.0, 102), (0.31, 34), (0.1, 32)])
+def test_the_context_adds_frames_of_silence_and_marks_the_sound(seconds, frames):
+    values, mask = processor(seconds)(audio(sound(0.3)))
     own = EXTRACTOR(sound(0.3), sampling_rate=RATE, return_tensors="pt").input_features
-    torch.testing.assert_close(values, own, rtol=0, atol=1e-6)  # float32
-    assert mask.shape == (1, 200) and mask.sum() == 30
+    torch.testing.assert_close(values, own[:, :, :frames], rtol=0, atol=1e-6)  # float32
+    assert mask.shape == (1, frames) and mask.sum() == 30 and mask[:, :30].all()
 
 
 def test_a_file_gives_what_the_sound_in_memory_gives_at_the_models_rate(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import transformers as hf
@@ -32,8 +33,9 @@ def saved(tmp_path):
     return tmp_path, *save_model("whisper", tmp_path)
 
 
-def encoder_of(folder, **options) -> WhisperEncoder:
-    return WhisperEncoder(WhisperConfig(model=str(folder), **options))
+def encoder_of(folder, context_seconds: float = 0.0, **options) -> WhisperEncoder:
+    config = WhisperConfig(model=str(folder), context_seconds=context_seconds, **options)
+    return WhisperEncoder(config)
 
 
 def published(model, extractor, waveforms) -> list[torch.Tensor]:
@@ -52,9 +54,9 @@ def published(model, extractor, waveforms) -> list[torch.Tensor]:
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["whisper", "whisper_base"])
-def test_padded_to_30s_levels_are_the_models_own(name, tmp_path):
+def test_by_default_levels_are_the_models_own(name, tmp_path):
     model, extractor = save_model(name, tmp_path)
-    encoder = encoder_of(tmp_path, padding="30s")
+    encoder = WhisperEncoder(WhisperConfig(model=str(tmp_path), padding="max_seconds"))
     waveforms = [sound(0.31, seed=1), sound(2.0, seed=2)]
     features = encoder(batch_of(encoder, *waveforms), [*RAW, LAST])
     expected = published(model, extractor, waveforms)
@@ -110,13 +112,32 @@ def test_tokens_attend_to_the_sound_alone(saved):
 
 
 @torch.no_grad()
+def test_the_context_is_the_silence_that_is_attended_to(saved):
+    folder = saved[0]
+    waveform = sound(0.31)
+    silence = np.zeros(round(0.5 * RATE) - len(waveform), np.float32)
+    found, whole = (
+        encoder(batch_of(encoder, heard), [*RAW, LAST])
+        for encoder, heard in [
+            (encoder_of(folder, 0.5), waveform),
+            (encoder_of(folder), np.concatenate([waveform, silence])),
+        ]
+    )
+    assert found.mask.sum() == 16 and whole.mask.sum() == 25
+    for a, b in zip(found.levels, whole.levels, strict=True):
+        torch.testing.assert_close(a, b[:, :, :16], **CLOSE)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("context", [0, 0.5, 30])
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_neither_batch_nor_padding_matters(saved, attention):
+def test_neither_batch_nor_padding_matters(saved, attention, context):
     folder = saved[0]
     waveforms = [sound(0.31, seed=1), sound(1.4, seed=2), sound(0.05, seed=3)]
     levels = [*RAW, LAST]
-    encoder = encoder_of(folder, attn_implementation=attention)
-    wide = encoder_of(folder, padding="max_seconds", max_seconds=1.6)
+    options = {"context_seconds": context, "attn_implementation": attention}
+    encoder = encoder_of(folder, **options)
+    wide = encoder_of(folder, padding="max_seconds", max_seconds=1.6, **options)
     together, padded = (e(batch_of(e, *waveforms), levels) for e in (encoder, wide))
     assert together.levels[0].shape[2] == 70 and together.grid is None
     assert padded.levels[0].shape[2] == 80 and padded.grid == (1, 80) == wide.grid
@@ -212,4 +233,4 @@ def test_other_architectures_and_weights_are_refused(saved):
 def test_fingerprint_tells_what_is_fed_apart(saved):
     same = [encoder_of(saved[0]).fingerprint_config() for _ in range(2)]
     assert same[0] == same[1]
-    assert encoder_of(saved[0], padding="30s").fingerprint_config() != same[0]
+    assert encoder_of(saved[0], 30).fingerprint_config() != same[0]
