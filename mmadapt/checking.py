@@ -156,6 +156,7 @@ def _meta_fusions(
             context = fusion_context(str(part.name), lm, None, served)
             context = replace(context, tokenize=tokenize)
             fusions.append(resolved.cls(resolved.config, context))
+        fusions[-1].check_start()
     return fusions
 
 

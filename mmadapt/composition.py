@@ -69,6 +69,20 @@ def compose(
         if not isinstance(recipe, Recipe):
             recipe = load_recipe(recipe, overrides)
         recipe = resolve(recipe, allow_code=allow_code)
+    model = _composed(recipe, lm, tokenizer, encoders, head, allow_code)
+    for fusion_built in model.fusions.values():
+        cast(Fusion, fusion_built).check_start()
+    return model
+
+
+def _composed(
+    recipe: ResolvedRecipe,
+    lm: Any,
+    tokenizer: PreTrainedTokenizerBase | None,
+    encoders: Mapping[str, Any] | None,
+    head: Any,
+    allow_code: bool,
+) -> MultimodalModel:
     refuse_reserved_names(recipe.recipe)
     built = {name: part for name, part in (encoders or {}).items() if isinstance(part, Encoder)}
     if unknown := sorted(set(built) - set(recipe.encoders)):
@@ -217,7 +231,7 @@ def load(
             + ("" if path.exists() else " (the folder does not exist)")
         )
     resolved = resolve(load_recipe(path / RECIPE, overrides), allow_code=allow_code)
-    model = compose(resolved, lm=lm, tokenizer=tokenizer, allow_code=allow_code)
+    model = _composed(resolved, lm, tokenizer, None, None, allow_code)
     load_into(model, path)
     return (model if device is None else model.place(device)).eval()
 

@@ -129,6 +129,12 @@ class Fusion(nn.Module):
         return y
 
     # Around the model.
+    def check_start(self) -> None:
+        """Raises where weights that its options name to start from are missing.
+
+        Asked before training and by `check`, not where a trained adapter is loaded.
+        """
+
     def rewrite(self, encoders: Mapping[str, Encoder], lm: nn.Module) -> Rewrite | None:
         """Edits frozen modules in place (bottlenecks in an encoder); None if it does not."""
         return None

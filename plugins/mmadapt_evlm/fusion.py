@@ -223,6 +223,19 @@ class EvlmFusion(Fusion):
     def _block(self, i: int) -> GatedBlock:
         return cast(GatedBlock, self.blocks[str(i)])
 
+    def check_start(self) -> None:
+        """Raises where the dense adapter to start from is missing."""
+        moe = self.config.moe
+        if moe is not None and moe.upcycle_from is not None:
+            self._refuse_missing(moe.upcycle_from)
+
+    def _refuse_missing(self, folder: str) -> None:
+        if not weights_file(folder).is_file():
+            raise AdapterError(
+                f"fusion '{self.name}': upcycle_from: {folder} is no adapter folder; train the "
+                "dense adapter first, or name its folder"
+            )
+
     def _start_from_dense(self) -> None:
         """Upcycles at once, or, where the folder is gone, waits for an adapter to be loaded."""
         moe = self.config.moe
@@ -244,7 +257,4 @@ class EvlmFusion(Fusion):
 
     def _refuse_missing_dense(self) -> None:
         if self._missing is not None and not bool(self.upcycled):
-            raise AdapterError(
-                f"fusion '{self.name}': upcycle_from: {self._missing} is no adapter folder; train "
-                "the dense adapter first, or name its folder"
-            )
+            self._refuse_missing(self._missing)

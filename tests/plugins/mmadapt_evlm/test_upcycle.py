@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from mmadapt.checking import dry_run
+from mmadapt.composition import compose, load
 from mmadapt.errors import AdapterError
+from mmadapt.recipe import load_recipe
 from mmadapt_evlm.config import MoeConfig
 from mmadapt_evlm.mlp import Mlp
 from mmadapt_evlm.moe import Moe, route
@@ -100,3 +103,27 @@ def test_an_adapter_that_does_not_fit_is_refused(dense):
         model_of(moe={"upcycle_from": str(run)}, name="other")
     with pytest.raises(AdapterError, match=r"blocks\.0\.mlp\.up\.weight is \(16, 32\)"):
         model_of(moe={"upcycle_from": str(run)}, mlp_ratio=1.0)
+
+
+def test_a_missing_dense_adapter_is_found_before_training(dense, tmp_path):
+    _, run = dense
+    moe = {"num_replicas": 2, "num_slices": 2, "top_k": 2, "upcycle_from": str(run)}
+    parts = {
+        "name": "parts",
+        "lm": {"model": "embedded:lm"},
+        "encoders": {"image": {"use": "vit", "model": "embedded:vit"}},
+        "fusion": {"use": "evlm", "num_levels": 2, "moe": moe},
+        "head": {"use": "caption"},
+    }
+    compose({**parts, "fusion": {"use": "evlm", "num_levels": 2}}).save_pretrained(tmp_path / "one")
+    moe["upcycle_from"] = str(tmp_path / "one")
+    first = compose(parts)
+    first.save_pretrained(tmp_path / "two")
+    (tmp_path / "one").rename(tmp_path / "gone")
+    for ask in (compose, lambda recipe: dry_run(load_recipe(recipe))):
+        with pytest.raises(AdapterError, match="one is no adapter folder; train the dense adapter"):
+            ask(parts)
+    again = load(tmp_path / "two").adapter_state_dict()
+    assert all(
+        torch.equal(value, again[name]) for name, value in first.adapter_state_dict().items()
+    )
