@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmadapt.data.dataset import Failed, Item, Medium
+from mmadapt.data.items import Failed, Item, Medium
 from mmadapt.errors import DataError
 from mmadapt.types import IGNORE_INDEX, MediaInputs
 
@@ -54,8 +54,10 @@ class Collator:
             where there are any. A batch of failures alone has no other key.
         """
         items = [result for result in results if isinstance(result, Item)]
-        failed = [result for result in results if isinstance(result, Failed)]
-        failed += [failure for item in items for failure in item.failed]
+        failed = [failure for item in items for failure in item.failed]
+        for result in results:
+            if isinstance(result, Failed):
+                failed += [*result.others, result]
         batch: dict[str, Any] = {"failed": failed} if failed else {}
         if not items:
             return batch

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+import traceback
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -14,53 +17,19 @@ from torch.utils.data import Dataset, get_worker_info
 from mmadapt.contracts import Head, Processor, Source
 from mmadapt.data.cache import MemoryCache
 from mmadapt.data.encoded import on_disk
+from mmadapt.data.items import Failed, Item, Medium
+from mmadapt.data.length import LengthLimit, TooLongError
+from mmadapt.data.media.convert import MEMORY
 from mmadapt.errors import DataError, MediaError, MMAdaptError
+from mmadapt.text import special_prefix
 from mmadapt.types import IGNORE_INDEX, MediaPart, Sample
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 MAX_SUBSTITUTES = 32
+SLOW_SECONDS = 5.0
 MediaMode = Literal["as_is", "removed", "blank"]
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A sample that could not be prepared, and why.
-
-    It is a value because an error raised in a loader worker arrives as a traceback.
-    """
-
-    index: int
-    id: str
-    error: MMAdaptError
-
-
-@dataclass(frozen=True)
-class Medium:
-    """One media file as one encoder reads it: `values` (t, ...) and what is not padding.
-
-    `key` names the content, where no random choice went into it.
-    """
-
-    encoder: str
-    file: int
-    values: Tensor
-    mask: Tensor | None = None
-    key: Hashable | None = None
-
-
-@dataclass(frozen=True)
-class Item:
-    """A sample ready to be collated; `failed` are the samples that it stands in for."""
-
-    index: int
-    id: str
-    input_ids: np.ndarray
-    labels: np.ndarray
-    media_positions: np.ndarray
-    media: tuple[Medium, ...] = ()
-    failed: tuple[Failed, ...] = ()
 
 
 class MediaDataset(Dataset[Item | Failed]):
@@ -82,9 +51,9 @@ class MediaDataset(Dataset[Item | Failed]):
         media: `as_is`; `removed`: the same text without media; `blank`: zeros in place of the
             media.
         cache: kept results; shared between datasets of the same processors.
-        substitute: an unreadable sample is replaced by the next readable one instead of returned as
-            `Failed`.
-        max_length: more tokens than this are an error that names the sample.
+        substitute: a sample that is unreadable or to be skipped is replaced by the next one that is
+            not, instead of returned as `Failed`.
+        limit: how long a sample may be, and what to do with a longer one.
     """
 
     def __init__(
@@ -100,15 +69,16 @@ class MediaDataset(Dataset[Item | Failed]):
         media: MediaMode = "as_is",
         cache: MemoryCache | None = None,
         substitute: bool = False,
-        max_length: int | None = None,
+        limit: LengthLimit | None = None,
     ) -> None:
         self.source, self.head, self.tokenizer = source, head, tokenizer
         self.processors = dict(processors)
         self.training, self.seed, self.augment = training, seed, augment and training
-        self.media, self.substitute, self.max_length = media, substitute, max_length
+        self.media, self.substitute = media, substitute
+        self.limit = LengthLimit() if limit is None else limit
         self.cache = MemoryCache() if cache is None else cache
         self._own = object()  # tells this dataset's texts from others' in a shared cache
-        self._bad: dict[int, Failed] = {}
+        self._unreadable: dict[Hashable, MediaError] = {}
 
     def __len__(self) -> int:
         return len(self.source)
@@ -119,28 +89,33 @@ class MediaDataset(Dataset[Item | Failed]):
         for offset in range(min(len(self), MAX_SUBSTITUTES) if self.substitute else 1):
             result = self._prepare(epoch, (first + offset) % len(self))
             if isinstance(result, Item):
-                return replace(result, failed=tuple(failed)) if failed else result
+                return replace(result, failed=(*failed, *result.failed)) if failed else result
             failed.append(result)
-            if not isinstance(result.error, MediaError):
+            if result.kind == "wrong":
                 return result
         last = failed[-1]
         if not self.substitute:
             return last
-        reason = f"{len(failed)} samples in a row cannot be read; the last: {last.error}"
-        return replace(last, error=DataError("data", None, reason))
+        reason = f"{len(failed)} samples in a row cannot be used; the last: {last.error}"
+        error = DataError("data", None, reason)
+        return replace(last, error=error, kind="wrong", others=tuple(failed))
 
     def _prepare(self, epoch: int, index: int) -> Item | Failed:
-        if index in self._bad:  # a file that took its time limit to fail is not tried again
-            return self._bad[index]
         sample_id = str(index)
         try:
             sample = self.source[index]
             sample_id = sample["id"]
             text = self._text(epoch, index, sample)
-            return replace(text, media=tuple(self._media(epoch, index, sample)))
+            if self.limit.too_long != "truncate_prompt" and self.limit.excess(text):
+                raise self.limit.error(text)  # before any media are read
+            return self._fitted(replace(text, media=tuple(self._media(epoch, index, sample))))
+        except MediaError as error:
+            return Failed(index, sample_id, error, "unreadable")
+        except TooLongError as error:
+            is_skipped = self.limit.too_long == "skip"
+            return Failed(index, sample_id, error, "too_long" if is_skipped else "wrong")
         except MMAdaptError as error:
-            self._bad[index] = Failed(index, sample_id, error)
-            return self._bad[index]
+            return Failed(index, sample_id, error)
 
     def _rng(self, *key: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, *key])
@@ -165,17 +140,21 @@ class MediaDataset(Dataset[Item | Failed]):
         return item
 
     def _check(self, item: Item) -> None:
-        length = len(item.input_ids)
-        if length == 0:
+        if len(item.input_ids) == 0:
             raise DataError(
                 "sample", item.id, "has no text: the prompt is empty, and so is the LM's"
             )
         if self.training and not (item.labels != IGNORE_INDEX).any():
             raise DataError("sample", item.id, "has no labelled token, so nothing to learn from")
-        if self.max_length is not None and length > self.max_length:
-            raise DataError(
-                "sample", item.id, f"has {length} tokens; the LM takes at most {self.max_length}"
-            )
+
+    def _fitted(self, item: Item) -> Item:
+        """The sample with its prompt cut where that is wanted and needed."""
+        excess = self.limit.excess(item)
+        if not excess:
+            return item
+        cut = self.limit.fitted(item, len(special_prefix(self.tokenizer)))
+        said = DataError("sample", item.id, f"its prompt was cut by {excess} tokens")
+        return replace(cut, failed=(Failed(item.index, item.id, said, "truncated"),))
 
     def _media(self, epoch: int, index: int, sample: Sample) -> Iterator[Medium]:
         parts = sample.get("media") or []
@@ -213,9 +192,18 @@ class MediaDataset(Dataset[Item | Failed]):
         kept = self.cache.get(key)
         if kept is not None:
             return kept
-        before = _state(rng)
-        with on_disk(part, called) as shown:
-            result = processor(shown, rng)
+        if key in self._unreadable:
+            raise self._unreadable[key]
+        before, started = _state(rng), time.monotonic()
+        try:
+            with on_disk(part, called) as shown:
+                result = _read(processor, shown, rng)
+        except MediaError as error:
+            # Other random choices may do better, but no time limit is waited for twice.
+            slow = time.monotonic() - started > SLOW_SECONDS
+            if part.get("path") is not None and (_state(rng) == before or slow):
+                self._unreadable[key] = error
+            raise
         values, mask = result if isinstance(result, tuple) else (result, None)
         if part.get("path") is None or _state(rng) != before:
             return Medium(name, 0, values, mask)
@@ -225,6 +213,21 @@ class MediaDataset(Dataset[Item | Failed]):
         nbytes = sum(x.numel() * x.element_size() for x in (values, mask) if x is not None)
         self.cache.put(key, medium, nbytes * copies)
         return medium
+
+
+def _read(
+    processor: Processor, part: MediaPart, rng: np.random.Generator | None
+) -> Tensor | tuple[Tensor, Tensor]:
+    """What a processor gives; whatever it raises speaks of the file."""
+    try:
+        return processor(part, rng)
+    except MMAdaptError:
+        raise
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(frame.filename).name}:{frame.lineno}"
+        reason = f"its processor failed ({type(error).__name__} in {place}: {error})"
+        raise MediaError(part.get("path", MEMORY), reason, part["type"]) from error
 
 
 def _state(rng: np.random.Generator | None) -> object:

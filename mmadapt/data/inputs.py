@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from mmadapt.contracts import Head, Processor
 from mmadapt.data.collate import Collator, padding_id
-from mmadapt.data.dataset import Failed, MediaDataset
+from mmadapt.data.dataset import MediaDataset
+from mmadapt.data.items import Failed
 from mmadapt.data.views import InMemory
 from mmadapt.errors import DataError
 from mmadapt.types import MediaPart, Modality, Sample

@@ -10,7 +10,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from mmadapt.data.collate import Collator, padding_id
-from mmadapt.data.dataset import Item, MediaDataset
+from mmadapt.data.dataset import MediaDataset
+from mmadapt.data.items import Item
 
 MAX_WORKERS = 4
 

@@ -8,13 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from mmadapt.data.cache import GIBIBYTE, MemoryCache
+from mmadapt.data.quarantine import FILE, Quarantine
 from mmadapt.errors import AdapterError, RecipeError
 from mmadapt.evaluate.evaluation import Media, evaluate
 from mmadapt.feature_memory import FeatureMemory
 from mmadapt.files import prepare_output, write_json, write_jsonl
+from mmadapt.inserted import length_limit
+from mmadapt.memory import explain_out_of_memory
 from mmadapt.quiet import quiet_transformers
 from mmadapt.recipe import ResolvedRecipe, load_recipe, resolve
 
@@ -56,13 +57,15 @@ def evaluate_adapter(
 
     started, overrides = time.perf_counter(), list(overrides)
     folder = None if output_dir is None else prepare_output(Path(output_dir))
-    with quiet_transformers():
+    with quiet_transformers(), explain_out_of_memory("lower evaluate.batch_size"):
         model = load(_adapter_of(path, overrides), overrides=overrides, allow_code=allow_code)
-        if torch.cuda.is_available() and getattr(model.lm, "hf_device_map", None) is None:
-            model = model.to("cuda")
+        model.place()
         resolved = resolve(model.recipe, allow_code=allow_code)
         part = resolved.sources[chosen_split(resolved, split)]
         source, cache = part.cls(part.config), MemoryCache(GIBIBYTE // 2)
+        data, options = resolved.recipe.data, resolved.recipe.evaluate
+        quarantine = Quarantine(folder / FILE if folder else None, data.max_bad_share)
+        length = length_limit(model, data, int(options.generate.get("max_new_tokens", 0)))
         with FeatureMemory(model, GIBIBYTE // 2).used():
             results = {
                 key: evaluate(
@@ -72,7 +75,10 @@ def evaluate_adapter(
                     batch_size=resolved.recipe.evaluate.batch_size,
                     generate=resolved.recipe.evaluate.generate,
                     media=media,
+                    seed=resolved.recipe.seed,
                     cache=cache,
+                    watch=quarantine.watch(part.name, len(source)),
+                    length=length,
                     description=f"evaluate ({media})",
                 )
                 for key, media in BLIND_ROWS.items()
@@ -82,6 +88,7 @@ def evaluate_adapter(
     summary: dict[str, Any] = {"name": resolved.recipe.name, "split": part.name}
     summary |= {key: result.metrics for key, result in results.items()}
     summary |= {"settings": main.settings, "failed": main.failed}
+    summary["data"] = quarantine.counts()
     summary["seconds"] = time.perf_counter() - started
     if folder is not None:
         write_json(folder / "metrics.json", summary)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
 from mmadapt.contracts import Metric, Source
 from mmadapt.data.cache import MemoryCache
-from mmadapt.data.dataset import Failed, MediaDataset
+from mmadapt.data.dataset import MediaDataset
+from mmadapt.data.items import Failed
+from mmadapt.data.length import LengthLimit
 from mmadapt.data.loader import batches, to_device
+from mmadapt.data.quarantine import Watch
 from mmadapt.data.views import SwappedMedia, seeded_subset
 from mmadapt.errors import DataError
 from mmadapt.generation import answer_batch
@@ -52,12 +57,14 @@ def evaluate(
     limit: int | None = None,
     seed: int = 0,
     cache: MemoryCache | None = None,
+    watch: Watch | None = None,
+    length: LengthLimit | None = None,
     description: str | None = "evaluate",
 ) -> EvaluationResult:
     """Answers every sample of a source and scores the answers.
 
-    The batch size changes the speed only. A head's candidates are scored by likelihood,
-    everything else is generated.
+    The batch size changes the speed only; where answers are sampled, each is drawn alone from a
+    seed of its own. A head's candidates are scored by likelihood, everything else is generated.
 
     Args:
         model: a composed model with its head and tokenizer.
@@ -68,12 +75,16 @@ def evaluate(
         media: `as_is`; `removed`: the same prompts without media; `swapped`: with the media of
             another sample that says something else; `blank`: zeros in place of the media.
         limit: score a random but fixed subset of at most so many samples.
-        seed: of the subset and of the swap.
+        seed: of the subset, of the swap, and of sampled answers.
         cache: processed media kept from earlier passes.
+        watch: names unreadable samples and stops where they are too many; by default they are only
+            listed in the result.
+        length: how long a prompt may be, and what to do with a longer one.
         description: of the progress bar on stderr; None shows none.
 
     Raises:
-        DataError: there are no samples, none can be read, or a sample has nothing to score against.
+        DataError: there are no samples, none or not enough can be read, or a sample has nothing to
+            score against.
 
     Example:
         >>> result = evaluate(model, source, ["cider"])  # doctest: +SKIP
@@ -92,15 +103,24 @@ def evaluate(
         training=False,
         media="as_is" if media == "swapped" else media,  # type: ignore[arg-type]
         cache=cache,
+        limit=length,
     )
     answers: dict[int, str] = {}
     failed: dict[int, Failed] = {}
     with tqdm(
         total=len(source), desc=description, unit="sample", disable=description is None
     ) as bar:
-        for indices, batch in batches(dataset, batch_size):
-            failed.update({failure.index: failure for failure in batch.pop("failed", ())})
-            answers.update(_answers(model, source, indices, batch, dict(generate or {})))
+        options = dict(generate or {})
+        sampled = bool(options.get("do_sample"))
+        for indices, batch in batches(dataset, 1 if sampled else batch_size):
+            met = batch.pop("failed", ())
+            if watch is not None:
+                watch.add(met)
+            failed.update(
+                {failure.index: failure for failure in met if failure.kind != "truncated"}
+            )
+            with seeded([seed, *indices] if sampled else None):
+                answers.update(_answers(model, source, indices, batch, options))
             bar.update(len(answers) + len(failed) - bar.n)
     if not answers:
         raise next(iter(failed.values())).error
@@ -113,6 +133,18 @@ def evaluate(
     if swapped is not None:
         settings["seed"], settings["unswapped"] = seed, swapped.unswapped
     return _scored(factories, source, answers, failed, settings)
+
+
+@contextmanager
+def seeded(key: Sequence[int] | None) -> Iterator[None]:
+    """Draws torch's random numbers from a seed inside the block; None leaves them as they are."""
+    if key is None:
+        yield
+        return
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(int(np.random.SeedSequence(list(key)).generate_state(1)[0]))
+        yield
 
 
 def metric_factories(metrics: Metrics) -> dict[str, Callable[[], Metric]]:

@@ -55,16 +55,18 @@ def score_rows(session: Session, max_steps: int) -> Rows | None:
 
 
 def _row(session: Session, split: str, media: Media, description: str) -> EvaluationResult:
-    options = session.recipe.evaluate
+    options, source = session.recipe.evaluate, session.sources[split]
     return evaluate(
         session.model,
-        session.sources[split],
+        source,
         metric_builders(session.resolved),
         batch_size=options.batch_size,
         generate=options.generate,
         media=media,
         seed=session.seed,
         cache=session.cache,
+        watch=session.quarantine.watch(split, len(source)),
+        length=session.limit(options.generate),
         description=session.bar(description),
     )
 
@@ -93,7 +95,7 @@ def _trained_blind(session: Session, split: str, steps: int) -> EvaluationResult
             model,
             args,
             session.samples("train", media="blank"),
-            max_bad_share=recipe.data.max_bad_share,
+            quarantine=session.quarantine,
             description=session.bar("train blind"),
         ).train()
         return _row(session, split, "blank", "trained without media")

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from mmadapt.errors import RecipeError
 from mmadapt.files import write_json, write_jsonl
+from mmadapt.memory import explain_out_of_memory
 from mmadapt.quiet import quiet_transformers
 from mmadapt.recipe import Recipe, ResolvedRecipe, load_recipe, resolve
-from mmadapt.train.folder import LOG, METRICS, PREDICTIONS, RunFolder
+from mmadapt.train.folder import LOG, METRICS, PREDICTIONS, RunFolder, is_main_process
 
 if TYPE_CHECKING:
     from mmadapt.train.session import Session
@@ -67,16 +68,25 @@ def train(
     with quiet_transformers():
         from mmadapt.train.session import start
 
-        session = start(recipe, folder, allow_code, quiet)
-        with session.features.used():
-            result, predictions = _scored(session, _trained(session))
+        with explain_out_of_memory(LESS_MEMORY):
+            session = start(recipe, folder, allow_code, quiet)
+            with session.features.used():
+                result, predictions = _scored(session, _trained(session, resume))
     result["seconds"] = time.perf_counter() - started
     result["seconds_by_phase"] = session.seconds
-    if predictions:
-        write_jsonl(path / PREDICTIONS, predictions)
-    write_json(path / METRICS, result)  # last: it marks the run as complete
+    if is_main_process():
+        if predictions:
+            write_jsonl(path / PREDICTIONS, predictions)
+        write_json(path / METRICS, result)  # last: it marks the run as complete
     _notice(quiet, f"adapter and results: {path}")
     return result | {"predictions": predictions}
+
+
+LESS_MEMORY = (
+    "lower train.per_device_train_batch_size (and raise train.gradient_accumulation_steps as "
+    "much), set train.gradient_checkpointing: true or lm.dtype: bfloat16, or lower "
+    "evaluate.batch_size"
+)
 
 
 def _notice(quiet: bool, text: str) -> None:
@@ -84,7 +94,7 @@ def _notice(quiet: bool, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def _trained(session: Session) -> AdapterTrainer:
+def _trained(session: Session, resume: bool) -> AdapterTrainer:
     """Trains the adapter, from the last checkpoint where there is one, and saves it."""
     from mmadapt.checkpoint import save_adapter
     from mmadapt.data.loader import training_workers
@@ -103,18 +113,21 @@ def _trained(session: Session) -> AdapterTrainer:
         metric=metric,
         workers=training_workers(samples),
     )
+    checkpoint = folder.checkpoint
+    if resume and checkpoint is None:
+        text = f"{folder.path} holds no complete checkpoint: training starts at step 0"
+        _notice(session.quiet, text)
     folder.open()
     trainer = AdapterTrainer(
         session.model,
         args,
         samples,
         validate=validate,
-        max_bad_share=session.recipe.data.max_bad_share,
+        quarantine=session.quarantine,
         patience=config.early_stopping_patience,
         callbacks=[RunLog(folder.path / LOG)],
         description=session.bar("train"),
     )
-    checkpoint = folder.checkpoint
     with session.timed("train"):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if trainer.is_world_process_zero():
@@ -141,7 +154,8 @@ def _scored(
         "train_loss": losses[-1] if losses else None,
         "steps": state.global_step,
         "best_step": state.best_global_step or state.global_step,
-        "skipped_samples": [failure.id for failure in trainer.bad.values()],
+        "skipped_samples": [failure.id for failure in trainer.watch.bad.values()],
+        "data": session.quarantine.counts(),
         "trainable_parameters": sum(p.numel() for p in model.trainable_parameters().values()),
         "total_parameters": sum(p.numel() for p in model.parameters()),
         "peak_memory_bytes": peak_memory_bytes(),

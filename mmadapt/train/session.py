@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 from transformers import set_seed
 
@@ -16,14 +15,17 @@ from mmadapt.composition import compose
 from mmadapt.contracts import Source
 from mmadapt.data.cache import GIBIBYTE, MemoryCache
 from mmadapt.data.dataset import MediaDataset
+from mmadapt.data.length import LengthLimit
+from mmadapt.data.quarantine import FILE, Quarantine
 from mmadapt.data.views import EachReference
 from mmadapt.errors import RecipeError
 from mmadapt.feature_memory import FeatureMemory
+from mmadapt.inserted import length_limit
 from mmadapt.model import MultimodalModel
 from mmadapt.recipe import Recipe, ResolvedRecipe
 from mmadapt.train.folder import RunFolder
+from mmadapt.train.start import start_from
 
-DEFAULT_SEED = 42  # of transformers.TrainingArguments
 KEPT_BYTES = GIBIBYTE // 2  # of processed media, and as much of features
 
 
@@ -39,6 +41,7 @@ class Session:
         cache: processed media, shared by everything that reads them.
         features: what frozen encoders said, likewise.
         initial: the adapter's weights before training.
+        quarantine: names the files that cannot be read.
         quiet: show no progress bars.
         seconds: by phase.
     """
@@ -50,6 +53,7 @@ class Session:
     cache: MemoryCache
     features: FeatureMemory
     initial: dict[str, Tensor]
+    quarantine: Quarantine = field(default_factory=Quarantine)
     quiet: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -61,7 +65,7 @@ class Session:
     @property
     def seed(self) -> int:
         """Of everything random in the run."""
-        return seed_of(self.recipe)
+        return self.recipe.seed
 
     def bar(self, description: str) -> str | None:
         """A progress bar's description, or None where none is wanted."""
@@ -75,6 +79,11 @@ class Session:
         yield
         self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - started
 
+    def limit(self, generate: Mapping[str, Any] | None = None) -> LengthLimit:
+        """How long a sample may be, with room for the tokens that are generated."""
+        reserved = int((generate or {}).get("max_new_tokens", 0))
+        return length_limit(self.model, self.recipe.data, reserved)
+
     def samples(self, split: str, **changes: Any) -> MediaDataset:
         """The training view of a split: every caption a sample of its own.
 
@@ -83,14 +92,13 @@ class Session:
             changes: arguments of `MediaDataset` to replace.
         """
         data = self.recipe.data
-        config = self.model.lm.config.get_text_config()
         options: dict[str, Any] = {
             "training": True,
             "seed": self.seed,
             "augment": data.augment,
             "cache": self.cache,
-            "substitute": data.max_bad_share > 0,
-            "max_length": getattr(config, "max_position_embeddings", None),
+            "substitute": True,
+            "limit": self.limit(),
         }
         return MediaDataset(
             EachReference(self.sources[split]),
@@ -101,9 +109,9 @@ class Session:
         )
 
 
-def seed_of(recipe: Recipe) -> int:
-    """The seed of a recipe."""
-    return int(recipe.train.arguments.get("seed", DEFAULT_SEED))
+def _device(recipe: Recipe) -> str | None:
+    """Where to train; None chooses a GPU if there is one."""
+    return "cpu" if recipe.train.arguments.get("use_cpu") else None
 
 
 def start(resolved: ResolvedRecipe, folder: RunFolder, allow_code: bool, quiet: bool) -> Session:
@@ -119,10 +127,9 @@ def start(resolved: ResolvedRecipe, folder: RunFolder, allow_code: bool, quiet: 
             raise RecipeError(f"data.{name} has no samples")
         source[0]  # a source may render or download on first use
     read = time.perf_counter()
-    set_seed(seed_of(resolved.recipe))
-    model = compose(resolved, allow_code=allow_code)
-    if torch.cuda.is_available() and getattr(model.lm, "hf_device_map", None) is None:
-        model = model.to("cuda")
+    set_seed(resolved.recipe.seed)
+    model = compose(resolved, allow_code=allow_code).place(_device(resolved.recipe))
+    start_from(model, resolved.recipe)
     initial = {name: value.clone() for name, value in model.adapter_state_dict().items()}
     seconds = {"data": read - began, "model": time.perf_counter() - read}
     return Session(
@@ -133,6 +140,7 @@ def start(resolved: ResolvedRecipe, folder: RunFolder, allow_code: bool, quiet: 
         MemoryCache(KEPT_BYTES),
         FeatureMemory(model, KEPT_BYTES),
         initial,
+        Quarantine(folder.path / FILE, resolved.recipe.data.max_bad_share),
         quiet,
         seconds,
     )

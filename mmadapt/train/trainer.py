@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from torch.utils.data import Sampler
-from tqdm import tqdm
 from transformers import (
     EarlyStoppingCallback,
     PrinterCallback,
@@ -23,10 +21,12 @@ from transformers import (
 
 from mmadapt.checkpoint import WEIGHTS, read_tensors, write_tensors
 from mmadapt.data.collate import Collator, padding_id
-from mmadapt.data.dataset import Failed, MediaDataset
+from mmadapt.data.dataset import MediaDataset
+from mmadapt.data.items import Failed
 from mmadapt.data.order import EpochSampler
-from mmadapt.errors import DataError, MediaError, RecipeError
-from mmadapt.train.callbacks import EpochOrder, ProgressBar
+from mmadapt.data.quarantine import Quarantine
+from mmadapt.errors import RecipeError, TrainingError
+from mmadapt.train.callbacks import EpochOrder, ProgressBar, UnfreezeSchedule
 from mmadapt.train.optimizer import parameter_groups
 from mmadapt.types import IGNORE_INDEX
 
@@ -48,7 +48,7 @@ class AdapterTrainer(Trainer):
         args: from `training_arguments`.
         dataset: training samples.
         validate: gives scores by name; called where the arguments ask for an evaluation.
-        max_bad_share: share of unreadable samples after which training stops.
+        quarantine: names unreadable files; by default the first one stops training.
         patience: evaluations without improvement before training stops early.
         callbacks: further ones.
         description: of the progress bar; None shows none.
@@ -61,17 +61,17 @@ class AdapterTrainer(Trainer):
         dataset: MediaDataset,
         *,
         validate: Callable[[], Mapping[str, float]] | None = None,
-        max_bad_share: float = 0.0,
+        quarantine: Quarantine | None = None,
         patience: int | None = None,
         callbacks: list[TrainerCallback] | None = None,
         description: str | None = "train",
     ) -> None:
-        self.validate, self.max_bad_share = validate, max_bad_share
-        self.bad: dict[int, Failed] = {}
+        self.validate = validate
+        self.watch = (quarantine or Quarantine()).watch("train", len(dataset))
         seed = args.seed if args.data_seed is None else args.data_seed
         shuffle = args.train_sampling_strategy != "sequential"
         self.order = EpochSampler(len(dataset), seed, shuffle=shuffle)
-        all_callbacks = [EpochOrder(self.order), *(callbacks or [])]
+        all_callbacks = [EpochOrder(self.order), UnfreezeSchedule(), *(callbacks or [])]
         if patience is not None:
             all_callbacks.append(EarlyStoppingCallback(patience))
         if description is not None and not args.disable_tqdm:
@@ -121,6 +121,7 @@ class AdapterTrainer(Trainer):
         try:
             return super().train(*args, **kwargs)
         finally:
+            self._tell_step()
             for callback in self.callback_handler.callbacks:
                 if isinstance(callback, ProgressBar):
                     callback.close()
@@ -136,36 +137,44 @@ class AdapterTrainer(Trainer):
         """One forward and backward; unreadable samples met on the way are counted.
 
         Raises:
-            MediaError: a file cannot be read and none is tolerated.
-            DataError: more files cannot be read than `max_bad_share` tolerates, or a sample is
-                wrong.
+            DataError: more files cannot be read than are tolerated, or a sample is wrong.
+            TrainingError: the loss is no finite number.
         """
-        self._count(inputs.pop("failed", ()))
-        return super().training_step(model, inputs, num_items_in_batch)
+        failed = inputs.pop("failed", ())
+        self._count(failed)
+        if not inputs:
+            raise failed[0].error  # nothing readable was found in its place
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        self._refuse_no_number(loss)
+        return loss
+
+    def _refuse_no_number(self, loss: torch.Tensor) -> None:
+        if bool(torch.isfinite(loss)):
+            return
+        rate = self._get_learning_rate()
+        raise TrainingError(
+            f"the loss is {float(loss)} at step {self.state.global_step + 1} (learning rate "
+            f"{rate:.3g}); lower train.learning_rate, raise train.warmup_steps, keep "
+            "train.max_grad_norm at 1.0 or below, and use train.bf16 in place of fp16"
+        )
 
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Any:
         """What the loss of an optimiser step is divided by: its labelled tokens, or samples."""
+        for batch in batch_samples:
+            self._count(batch.get("failed", ()))
+        batch_samples = [batch for batch in batch_samples if "labels" in batch]
         if self.adapter_model.head.loss == "sum_per_sample":
-            labels = [batch["labels"] for batch in batch_samples if "labels" in batch]
+            labels = [batch["labels"] for batch in batch_samples]
             batch_samples = [{"labels": _one_label_a_row(values)} for values in labels]
         return super()._get_num_items_in_batch(batch_samples, device)
 
-    def _count(self, failed: list[Failed]) -> None:
-        for failure in failed:
-            if failure.index in self.bad:
-                continue
-            self.bad[failure.index] = failure
-            allowed = self.max_bad_share * len(self.order)
-            if allowed < 1 or not isinstance(failure.error, MediaError):
-                raise failure.error
-            if len(self.bad) > allowed:
-                raise DataError(
-                    "data.train",
-                    None,
-                    f"{len(self.bad)} of {len(self.order)} samples cannot be read, more than "
-                    f"data.max_bad_share={self.max_bad_share:g}; the last: {failure.error}",
-                )
-            tqdm.write(f"skipped {failure.id}: {failure.error}", file=sys.stderr)
+    def _count(self, failed: Sequence[Failed]) -> None:
+        self._tell_step()
+        self.watch.add(failed)
+
+    def _tell_step(self) -> None:
+        quarantine = self.watch.quarantine
+        quarantine.step, quarantine.epoch = self.state.global_step, self.state.epoch
 
     def evaluate(  # type: ignore[override]
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
@@ -175,6 +184,7 @@ class AdapterTrainer(Trainer):
         Raises:
             RecipeError: `metric_for_best_model` is not among the scores.
         """
+        self._tell_step()
         started = time.perf_counter()
         scores = self.validate() if self.validate is not None else {}
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}

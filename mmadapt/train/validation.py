@@ -9,6 +9,7 @@ import torch
 
 from mmadapt.data.dataset import MediaDataset
 from mmadapt.data.loader import batches, to_device
+from mmadapt.data.quarantine import Watch
 from mmadapt.data.views import seeded_subset
 from mmadapt.evaluate.adapter import metric_builders
 from mmadapt.evaluate.evaluation import evaluate
@@ -42,7 +43,8 @@ def validator(session: Session) -> tuple[Callable[[], dict[str, float]] | None, 
     def validate() -> dict[str, float]:
         scores: dict[str, float] = {}
         if told is not None:
-            scores["loss"] = mean_loss(session.model, told, options.batch_size)
+            watch = session.quarantine.watch("validation", len(told))
+            scores["loss"] = mean_loss(session.model, told, options.batch_size, watch)
         if builders:
             result = evaluate(
                 session.model,
@@ -50,7 +52,10 @@ def validator(session: Session) -> tuple[Callable[[], dict[str, float]] | None, 
                 builders,
                 batch_size=options.batch_size,
                 generate=options.generate,
+                seed=session.seed,
                 cache=session.cache,
+                watch=session.quarantine.watch("validation", len(source)),
+                length=session.limit(options.generate),
                 description=None,
             )
             scores |= result.metrics
@@ -72,17 +77,21 @@ def headline(values: Mapping[str, float], metric: str) -> float:
 
 
 @torch.no_grad()
-def mean_loss(model: MultimodalModel, samples: MediaDataset, batch_size: int) -> float:
+def mean_loss(
+    model: MultimodalModel, samples: MediaDataset, batch_size: int, watch: Watch | None = None
+) -> float:
     """Mean loss per labelled token, or as the head counts it, of a dataset with targets.
 
-    Unreadable samples are left out.
+    Unreadable samples are left out; `watch` stops where they are too many.
     """
     total, count = 0.0, 0
     was_training = model.training
     model.eval()
     try:
         for _, batch in batches(samples, batch_size, with_labels=True):
-            batch.pop("failed", None)
+            failed = batch.pop("failed", ())
+            if watch is not None:
+                watch.add(failed)
             if not batch:
                 continue
             labels = batch["labels"]

@@ -68,6 +68,8 @@ def test_frames_keep_their_type():
 def test_failures_travel_beside_the_rest():
     failed = Failed(3, "bad", MediaError("x.png", "damaged"))
     assert Collator(0)([failed]) == {"failed": [failed]}
+    last = Failed(4, "worse", MediaError("y.png", "damaged"), others=(failed,))
+    assert Collator(0)([last]) == {"failed": [failed, last]}
     batch = Collator(0)([item("a", [1]), failed])
     assert batch["failed"] == [failed] and batch["input_ids"].shape == (1, 1)
 

@@ -6,7 +6,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from mmadapt.data.cache import MemoryCache
-from mmadapt.data.dataset import Failed, MediaDataset
+from mmadapt.data.collate import Collator
+from mmadapt.data.dataset import SLOW_SECONDS, MediaDataset
+from mmadapt.data.items import Failed
+from mmadapt.data.length import InsertedTokens, LengthLimit
 from mmadapt.data.order import EpochSampler
 from mmadapt.errors import DataError, MediaError
 from tests import world
@@ -79,6 +82,21 @@ def test_only_what_no_choice_went_into_is_kept(augment):
     assert (first.media[0].key is None) is augment
 
 
+class RandomSide(world.ColourProcessor):
+    """Reads a file otherwise when it may choose, though it draws nothing."""
+
+    def __call__(self, media, rng=None):
+        return super().__call__(media) + (0.0 if rng is None else 1.0)
+
+
+def test_training_and_evaluation_do_not_share_what_differs():
+    cache = MemoryCache()
+    options = {"processor": RandomSide(), "cache": cache}
+    augmented = dataset(augment=True, **options)[0, 1].media[0].values
+    plain = dataset(training=False, **options)[1].media[0].values
+    assert torch.equal(augmented, plain + 1.0)
+
+
 def test_results_are_the_same_with_and_without_memory():
     kept = dataset(cache=MemoryCache(10**6))
     forgotten = dataset(cache=MemoryCache(0))
@@ -140,6 +158,47 @@ def test_an_unreadable_file_is_read_once():
     assert world.CALLS == ["bad/2"]
 
 
+def test_captions_share_the_news_that_their_file_is_bad():
+    class Same(world.ColourSource):
+        def __getitem__(self, index):
+            return {**super().__getitem__(index), "media": [{"type": "image", "path": "bad/0"}]}
+
+    samples = dataset(Same(world.ColourConfig()))
+    world.CALLS.clear()
+    assert {samples[index].kind for index in range(5)} == {"unreadable"}
+    assert world.CALLS == ["bad/0"]
+
+
+def test_a_file_that_other_choices_may_read_is_tried_again_unless_it_is_slow(monkeypatch):
+    class Choosy(world.ColourProcessor):
+        def __call__(self, media, rng=None):
+            if rng.random() < 0.5:
+                raise MediaError(media["path"], "no such frame", "image")
+            return super().__call__(media, rng)
+
+    def kinds():
+        samples = dataset(processor=Choosy(), augment=True)
+        return [isinstance(samples[epoch, 3], Failed) for epoch in range(12)]
+
+    assert set(kinds()) == {True, False}
+    monkeypatch.setattr("mmadapt.data.dataset.SLOW_SECONDS", -1.0)
+    seen = kinds()
+    assert seen == sorted(seen) and seen[-1] and SLOW_SECONDS > 0
+
+
+def test_what_a_processor_raises_speaks_of_the_file():
+    class Broken(world.ColourProcessor):
+        def __call__(self, media, rng=None):
+            raise ZeroDivisionError("a side of 0 pixels")
+
+    failed = dataset(processor=Broken())[3]
+    assert failed.kind == "unreadable"
+    assert "c3/3: cannot read image: its processor failed (ZeroDivisionError in" in str(
+        failed.error
+    )
+    assert "test_dataset.py:" in str(failed.error) and "a side of 0 pixels" in str(failed.error)
+
+
 def test_a_substitute_stands_in_and_tells_for_whom():
     samples = dataset(world.ColourSource(world.ColourConfig(bad=[2, 3])), substitute=True)
     item = samples[2]
@@ -151,7 +210,8 @@ def test_substitutes_run_out():
     source = world.ColourSource(world.ColourConfig(count=3, bad=[0, 1, 2]))
     failed = dataset(source, substitute=True)[1]
     assert isinstance(failed.error, DataError)
-    assert "3 samples in a row cannot be read; the last: bad/0" in str(failed.error)
+    assert "3 samples in a row cannot be used; the last: bad/0" in str(failed.error)
+    assert [other.id for other in failed.others] == ["s1", "s2", "s0"]
 
 
 @pytest.mark.parametrize(
@@ -162,7 +222,7 @@ def test_substitutes_run_out():
             {"media": [{"type": "video", "path": "c0/0"}]},
             "has video media; the encoders read image",
         ),
-        ({"prompt": " ".join(["red"] * 9)}, "has 11 tokens; the LM takes at most 8"),
+        ({"prompt": " ".join(["red"] * 9)}, "has 11 tokens; at most 8 fit; shorten it"),
     ],
 )
 def test_a_sample_that_cannot_be_used_is_named(changes, reason):
@@ -170,9 +230,52 @@ def test_a_sample_that_cannot_be_used_is_named(changes, reason):
         def __getitem__(self, index):
             return {**super().__getitem__(index), **changes}
 
-    failed = dataset(Wrong(world.ColourConfig()), max_length=8, substitute=True)[3]
+    failed = dataset(Wrong(world.ColourConfig()), limit=LengthLimit(8), substitute=True)[3]
     assert isinstance(failed.error, DataError)
     assert "s3" in str(failed.error) and reason in str(failed.error)
+
+
+class Chatty(world.ColourSource):
+    """Prompts of 3, 9, 3, 9, … words."""
+
+    def __getitem__(self, index):
+        prompt = " ".join(["say"] + ["dark"] * (1 + 6 * (index % 2)) + ["light"])
+        return {**super().__getitem__(index), "prompt": prompt}
+
+
+def test_a_sample_that_is_too_long_is_skipped_by_choice_before_its_media_are_read():
+    limit = LengthLimit(8, "skip")
+    samples = dataset(Chatty(world.ColourConfig()), limit=limit, substitute=True)
+    world.CALLS.clear()
+    item = samples[1]
+    assert item.id == "s2" and [f.kind for f in item.failed] == ["too_long"]
+    assert world.CALLS == ["c2/2"]
+    assert dataset(Chatty(world.ColourConfig()), limit=limit)[1].kind == "too_long"
+    assert dataset(Chatty(world.ColourConfig()), limit=LengthLimit(8))[1].kind == "wrong"
+
+
+def test_the_prompt_is_cut_by_choice_and_media_and_answer_are_not():
+    whole = dataset(Chatty(world.ColourConfig()))[1]
+    inserted = InsertedTokens(0, 0, {"image": 1}, {"image": 2})
+    limit = LengthLimit(len(whole.input_ids), "truncate_prompt", inserted)
+    cut = dataset(Chatty(world.ColourConfig()), limit=limit)[1]
+    assert len(cut.input_ids) == len(whole.input_ids) - 3
+    assert np.array_equal(cut.input_ids, whole.input_ids[3:])  # this tokenizer has no BOS
+    assert np.array_equal(cut.labels, whole.labels[3:])
+    assert torch.equal(cut.media[0].values, whole.media[0].values)
+    assert cut.media_positions.tolist() == [0]
+    assert [(f.id, f.kind) for f in cut.failed] == [("s1", "truncated")]
+
+
+def test_workers_hand_over_what_they_skip_and_cut():
+    source = Chatty(world.ColourConfig(bad=[2]))
+    told = {"skip": ["too_long", "unreadable", "too_long"], "truncate_prompt": ["truncated"]}
+    for policy, kinds in told.items():
+        samples = dataset(source, limit=LengthLimit(8, policy), substitute=True)
+        for workers in (0, 2):
+            loaded = DataLoader(samples, 2, num_workers=workers, collate_fn=Collator(0))
+            first = next(iter(loaded))
+            assert [f.kind for f in first["failed"]] == kinds
 
 
 def test_every_file_reaches_every_encoder_of_its_kind():

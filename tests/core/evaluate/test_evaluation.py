@@ -61,6 +61,27 @@ def test_the_batch_size_changes_nothing(model, monkeypatch, head):
     assert len(set(given[0])) > 1
 
 
+def test_sampled_answers_depend_on_the_seed_and_on_nothing_else(model):
+    def sampled(seed, size, limit=None):
+        options = {"do_sample": True, "temperature": 2.0, "max_new_tokens": 3}
+        torch.manual_seed(size)
+        result = evaluate(
+            model,
+            source(LongPrompts),
+            METRICS,
+            batch_size=size,
+            generate=options,
+            seed=seed,
+            description=None,
+        )
+        return answers(result)
+
+    state = torch.get_rng_state()
+    first = sampled(0, 1)
+    assert first == sampled(0, 7) == sampled(0, 24) != sampled(1, 7)
+    torch.set_rng_state(state)
+
+
 def test_blind_rows_change_the_media_and_nothing_else(model):
     seen = {}
     for media in ("as_is", "removed", "swapped", "blank"):

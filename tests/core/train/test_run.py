@@ -1,15 +1,22 @@
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
+import torch
 from safetensors.torch import load_file
+from torch import nn
 
-from mmadapt.errors import MediaError, MMAdaptError, RecipeError
+from mmadapt.contracts import Fusion
+from mmadapt.errors import DataError, MMAdaptError, RecipeError
 from mmadapt.evaluate import evaluate_adapter
+from mmadapt.recipe import load_recipe
 from mmadapt.train import train
+from mmadapt.train.folder import RunFolder
+from mmadapt.train.trainer import AdapterTrainer
 from tests import world
 
 BLIND = {"blind": ["removed", "swapped", "trained"]}
@@ -146,8 +153,68 @@ def test_a_failed_start_leaves_no_run_behind(lm, tmp_path):
 
 def test_an_unreadable_file_is_the_error(lm, tmp_path):
     bad = {"use": "tests.world:ColourSource", "bad": [0]}
-    with pytest.raises(MediaError, match="bad/0"):
+    with pytest.raises(DataError, match=r"data\.train: 1 of 24 samples .* bad/0: cannot read"):
         run(world.recipe(lm, data={"train": bad}), tmp_path / "a")
+
+
+def test_bad_files_of_every_split_are_named_once_and_the_run_goes_on(lm, tmp_path):
+    here = "tests.world:ColourSource"
+    data = {
+        "train": {"use": here, "bad": [2, 7]},
+        "validation": {"use": here, "start": 50, "count": 8, "bad": [1]},
+        "test": {"use": here, "start": 100, "count": 16, "bad": [3]},
+        "max_bad_share": 0.2,
+    }
+    keys = {"max_steps": 12, "dataloader_num_workers": 2, "metric_for_best_model": "eval_loss"}
+    result = run(world.recipe(lm, data=data, train=keys, evaluate=BLIND), tmp_path / "a")
+    lines = [json.loads(line) for line in (tmp_path / "a" / "quarantine.jsonl").open()]
+    assert sorted((line["split"], line["id"], line["file"]) for line in lines) == [
+        ("test", "s103", "bad/103"),
+        ("train", "s2", "bad/2"),
+        ("train", "s7", "bad/7"),
+        ("validation", "s51", "bad/51"),
+    ]
+    assert {line["reason"] for line in lines} == {"the file is damaged"}
+    steps = {line["split"]: line["step"] for line in lines}
+    assert steps["train"] < 6 and steps["validation"] <= 6 and steps["test"] == 12
+    assert json.loads((tmp_path / "a" / "metrics.json").read_text())["data"] == {
+        split: {"unreadable_files": count, "too_long": 0, "truncated": 0}
+        for split, count in (("train", 2), ("validation", 1), ("test", 1))
+    }
+    assert [failure["id"] for failure in result["failed"]] == ["s103"]
+    scored = evaluate_adapter(tmp_path / "a", output_dir=tmp_path / "b", allow_code=True)
+    assert scored["data"]["test"]["unreadable_files"] == 1
+    assert (tmp_path / "b" / "quarantine.jsonl").read_text().count("bad/103") == 1
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_too_many_bad_files_end_a_run_with_one_error(lm, tmp_path, split):
+    bad = {"use": "tests.world:ColourSource", "count": 10, "bad": [1, 2, 3]}
+    data = {split: bad, "max_bad_share": 0.2}
+    with pytest.raises(DataError) as raised:
+        run(world.recipe(lm, data=data), tmp_path / "a")
+    text = str(raised.value)
+    assert text.startswith(f"data.{split}: 3 of 10 samples cannot be read") and "bad/1" in text
+    assert str(tmp_path / "a" / "quarantine.jsonl") in text
+    assert (tmp_path / "a" / "quarantine.jsonl").read_text().count("bad/") == 3
+
+
+def test_long_samples_are_an_error_or_counted(lm, tmp_path):
+    data = {"max_length": 4}  # say + red + EOS, and one token of the image, fit
+    assert run(world.recipe(lm, data=data), tmp_path / "a")["data"] == {
+        "train": FINE,
+        "test": FINE,
+    }
+    data["max_length"] = 3
+    with pytest.raises(DataError, match=r"has 4 tokens \(3 of text, 1 of media\); at most 3 fit"):
+        run(world.recipe(lm, data=data), tmp_path / "b")
+    data = {"max_length": 3, "too_long": "truncate_prompt"}
+    one = {"generate": {"max_new_tokens": 1}}
+    result = run(world.recipe(lm, data=data, evaluate=one), tmp_path / "c")
+    assert result["data"] == {"train": {**FINE, "truncated": 24}, "test": FINE}
+
+
+FINE = {"unreadable_files": 0, "too_long": 0, "truncated": 0}
 
 
 def test_a_killed_run_continues_to_the_same_adapter(lm, tmp_path):
@@ -177,3 +244,84 @@ def test_a_killed_run_continues_to_the_same_adapter(lm, tmp_path):
         load_file(f / "adapter" / "adapter.safetensors") for f in (folder, tmp_path / "straight")
     )
     assert all((a[name] == b[name]).all() for name in a)
+
+
+class Gated(Fusion):
+    """Says how far its gate is open."""
+
+    Config = world.PlainConfig
+
+    def __init__(self, config, context):
+        super().__init__(config, context)
+        self.gate = nn.Parameter(torch.ones(context.hidden_size))
+
+    def mlp_output(self, i, x, y, state):
+        return y + self.gate
+
+    def gates(self):
+        return {0: float(self.gate.detach().mean())}
+
+
+def test_the_log_tells_of_the_gates(lm, tmp_path):
+    recipe = world.recipe(lm, train={"logging_steps": 1})
+    recipe["fusion"] = {"use": "tests.core.train.test_run:Gated", "name": "gated"}
+    run(recipe, tmp_path / "a")
+    log = [json.loads(line) for line in (tmp_path / "a" / "log.jsonl").open()]
+    gates = [record["gates"]["gated"]["0"] for record in log if "loss" in record]
+    assert len(set(gates)) == len(gates) == 6 and all(gate > 0 for gate in gates)
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_anything_loads(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MMAdaptError, match="file is a file; choose another --output-dir"):
+        run(world.recipe("/nowhere/at/all"), tmp_path / "file" / "run")
+    monkeypatch.setattr(os, "access", lambda place, mode: place != tmp_path)  # root may write all
+    with pytest.raises(MMAdaptError, match="cannot be written to; choose another --output-dir"):
+        run(world.recipe("/nowhere/at/all"), tmp_path / "new" / "run")
+
+
+def test_other_processes_leave_the_folder_to_the_first(lm, tmp_path, monkeypatch):
+    recipe = load_recipe(world.recipe(lm))
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "anything").write_text("")
+    monkeypatch.setenv("RANK", "1")
+    RunFolder(tmp_path / "a", recipe, resume=False).open()
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["anything"]
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(MMAdaptError, match="holds a run already"):
+        RunFolder(tmp_path / "a", recipe, resume=False)
+
+
+def test_a_resumed_run_without_a_checkpoint_says_that_it_starts_again(lm, tmp_path, capsys):
+    recipe = world.recipe(lm, train={"save_strategy": "no"})
+    run(recipe, tmp_path / "a")
+    (tmp_path / "a" / "metrics.json").unlink()
+    train(recipe, tmp_path / "a", resume=True, allow_code=True)
+    assert "holds no complete checkpoint: training starts at step 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+        MemoryError(),
+    ],
+)
+def test_memory_that_does_not_suffice_is_one_line(lm, tmp_path, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(AdapterTrainer, "training_step", fail)
+    with pytest.raises(MMAdaptError, match="does not suffice: lower") as found:
+        run(world.recipe(lm), tmp_path / "a")
+    assert "\n" not in str(found.value)
+
+
+def test_other_errors_of_torch_are_not_taken_for_memory(lm, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(AdapterTrainer, "training_step", fail)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        run(world.recipe(lm), tmp_path / "a")

@@ -6,7 +6,8 @@ from safetensors.torch import load_file
 
 from mmadapt.composition import compose
 from mmadapt.data.dataset import MediaDataset
-from mmadapt.errors import DataError, MediaError, RecipeError
+from mmadapt.data.quarantine import Quarantine
+from mmadapt.errors import DataError, RecipeError, TrainingError
 from mmadapt.recipe import TrainConfig
 from mmadapt.train.arguments import training_arguments
 from mmadapt.train.callbacks import ProgressBar, RunLog
@@ -61,7 +62,7 @@ def trainer_of(
         training=True,
         seed=3,
         augment=augment,
-        substitute="max_bad_share" in options,
+        substitute="quarantine" in options,
     )
     return AdapterTrainer(model, args, samples, **options)
 
@@ -98,6 +99,51 @@ def test_accumulating_four_batches_of_one_is_one_batch_of_four(lm, tmp_path, los
     whole, parts = step(4, 1), step(1, 4)
     assert max(float(change.abs().max()) for change in whole.values()) > 1e-3
     assert_same(whole, parts, atol=1e-5)
+
+
+def test_accumulated_losses_of_the_fusions_are_those_of_one_batch(lm, tmp_path, monkeypatch):
+    """A fusion's own loss that is the same for every batch counts once, not once for each."""
+
+    def own_loss(self, state):
+        return self.project.weight.square().sum()
+
+    def step(size, accumulation):
+        keys = {
+            "max_steps": 1,
+            "per_device_train_batch_size": size,
+            "gradient_accumulation_steps": accumulation,
+            "optim": "sgd",
+            "learning_rate": 1.0,
+            "max_grad_norm": 0.0,
+            "save_strategy": "no",
+        }
+        model = model_of(lm)
+        monkeypatch.setattr(type(model.fusions["EverySite"]), "aux_loss", own_loss)
+        before = adapter(model)
+        source = Uneven(world.ColourConfig())
+        trainer_of(model, tmp_path / f"{size}", source, keys=keys).train()
+        return {name: value - before[name] for name, value in adapter(model).items()}
+
+    whole, parts = step(4, 1), step(1, 4)
+    assert float(whole["fusions.EverySite.project.weight"].abs().max()) > 0.1
+    assert_same(whole, parts, atol=1e-5)
+
+
+def test_an_unreadable_batch_of_an_accumulated_step_is_the_error(lm, tmp_path):
+    keys = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 3}
+    source = world.ColourSource(world.ColourConfig(bad=list(range(24))))
+    with pytest.raises(DataError, match=r"bad/\d+: cannot read image"):
+        trainer_of(model_of(lm), tmp_path / "all", source, keys=keys).train()
+    one = world.ColourSource(world.ColourConfig(bad=[2]))
+    with pytest.raises(DataError, match="bad/2: cannot read image"):
+        trainer_of(model_of(lm), tmp_path / "one", one, keys={**keys, "max_steps": 24}).train()
+
+
+def test_a_loss_that_is_no_number_stops_training(lm, tmp_path):
+    model = model_of(lm)
+    keys = {"learning_rate": 1e30, "max_grad_norm": 0.0, "max_steps": 20}
+    with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at step \d.*learning_rate"):
+        trainer_of(model, tmp_path, keys=keys).train()
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -207,18 +253,20 @@ def test_an_unreadable_sample_stops_training_and_is_named(lm, tmp_path):
     source = world.ColourSource(world.ColourConfig(bad=[2]))
     for workers in (0, 1):
         trainer = trainer_of(model_of(lm), tmp_path / f"{workers}", source, workers=workers)
-        with pytest.raises(MediaError, match=r"bad/2: cannot read image: the file is damaged"):
+        with pytest.raises(DataError, match=r"bad/2: cannot read image: the file is damaged"):
             trainer.train()
 
 
 def test_a_tolerated_share_of_unreadable_samples_is_passed_over(lm, tmp_path, capsys):
     source = world.ColourSource(world.ColourConfig(bad=[2, 7]))
     keys = {"max_steps": 12}
-    trainer = trainer_of(model_of(lm), tmp_path / "a", source, max_bad_share=0.1, keys=keys)
+    ten_percent = Quarantine(None, 0.1)
+    trainer = trainer_of(model_of(lm), tmp_path / "a", source, quarantine=ten_percent, keys=keys)
     trainer.train()
-    assert sorted(failure.id for failure in trainer.bad.values()) == ["s2", "s7"]
+    assert sorted(failure.id for failure in trainer.watch.bad.values()) == ["s2", "s7"]
     assert capsys.readouterr().err.count("bad/2") == 1
-    trainer = trainer_of(model_of(lm), tmp_path / "b", source, max_bad_share=0.05, keys=keys)
+    five_percent = Quarantine(None, 0.05)
+    trainer = trainer_of(model_of(lm), tmp_path / "b", source, quarantine=five_percent, keys=keys)
     with pytest.raises(DataError, match="2 of 24 samples cannot be read, more than"):
         trainer.train()
 
@@ -230,7 +278,7 @@ def test_a_wrong_sample_is_never_tolerated(lm, tmp_path):
 
     source = Wordless(world.ColourConfig())
     with pytest.raises(DataError, match="no target"):
-        trainer_of(model_of(lm), tmp_path, source, max_bad_share=0.5).train()
+        trainer_of(model_of(lm), tmp_path, source, quarantine=Quarantine(None, 0.5)).train()
 
 
 def test_an_optimiser_that_needs_the_whole_model_is_refused(lm, tmp_path):
@@ -243,6 +291,6 @@ def test_an_error_does_not_leave_the_progress_bar_open(lm, tmp_path):
     source = world.ColourSource(world.ColourConfig(bad=[2]))
     trainer = trainer_of(model_of(lm), tmp_path, source, keys={"disable_tqdm": False})
     (bar,) = (c for c in trainer.callback_handler.callbacks if isinstance(c, ProgressBar))
-    with pytest.raises(MediaError):
+    with pytest.raises(DataError):
         trainer.train()
     assert bar.shown is not None and bar.bar is None

@@ -1,0 +1,154 @@
+"""The files that a run could not read: each named once, the run going on until too many are."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from mmadapt.data.items import Failed
+from mmadapt.errors import DataError, MMAdaptError
+
+FILE = "quarantine.jsonl"
+_NAMED = 3  # bad files that the error names
+
+
+class Quarantine:
+    """The bad files of a run, and how many samples of each split were left out or cut.
+
+    A file is written when it is first met: `id` of the sample, `file`, `reason`, `split`, `step`
+    and `epoch` of the training (null before it).
+
+    Args:
+        path: the file to write; None writes none.
+        max_bad_share: share of a split's samples that may be unreadable, 0 to 1.
+
+    Attributes:
+        step: of the training, for the records.
+        epoch: likewise.
+    """
+
+    def __init__(self, path: Path | None = None, max_bad_share: float = 0.0) -> None:
+        self.path, self.max_bad_share = path, max_bad_share
+        self.step: int | None = None
+        self.epoch: float | None = None
+        self._named: set[str] = set()
+        self._met: dict[str, dict[str, set[str]]] = {}
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """By split: `unreadable_files`, samples `too_long` and left out, samples `truncated`."""
+        names = {"unreadable_files": "unreadable", "too_long": "too_long", "truncated": "truncated"}
+        return {
+            split: {name: len(met.get(kind, ())) for name, kind in names.items()}
+            for split, met in self._met.items()
+        }
+
+    def watch(self, split: str, total: int) -> Watch:
+        """What one pass over a split hands its failures to."""
+        self._met.setdefault(split, {})
+        return Watch(self, split, total)
+
+    def note(self, split: str, failure: Failed) -> None:
+        """Counts a failure, and names its file if nobody has yet."""
+        is_bad = failure.kind == "unreadable"
+        what = str(getattr(failure.error, "path", failure.id)) if is_bad else failure.id
+        self._met.setdefault(split, {}).setdefault(failure.kind, set()).add(what)
+        if is_bad:
+            self._name(split, what, failure)
+
+    def _name(self, split: str, file: str, failure: Failed) -> None:
+        error: Any = failure.error
+        if self.path is not None:
+            self._named |= _files_in(self.path)  # of the run that is resumed, or another process
+        if file in self._named:
+            return
+        self._named.add(file)
+        tqdm.write(f"skipped {failure.id}: {failure.error}", file=sys.stderr)
+        if self.path is None:
+            return
+        record = {
+            "id": failure.id,
+            "file": file,
+            "reason": getattr(error, "reason", "") or str(error),
+            "split": split,
+            "step": self.step,
+            "epoch": self.epoch,
+        }
+        text = json.dumps(record, ensure_ascii=False) + "\n"
+        try:
+            with self.path.open("ab+") as stream:
+                if stream.tell() and not self.path.read_bytes().endswith(b"\n"):
+                    text = "\n" + text  # a killed run left half a line
+                stream.write(text.encode())
+        except OSError as reason:
+            raise MMAdaptError(f"{self.path}: cannot be written: {reason.strerror}") from reason
+
+
+class Watch:
+    """The failures of one pass over a split, which ends where they are too many.
+
+    Args:
+        quarantine: where they are named.
+        split: of the recipe's data.
+        total: samples of the pass.
+    """
+
+    def __init__(self, quarantine: Quarantine, split: str, total: int) -> None:
+        self.quarantine, self.split, self.total = quarantine, split, total
+        self.bad: dict[int, Failed] = {}
+        self._seen: set[tuple[int, str]] = set()
+
+    def add(self, failures: Iterable[Failed]) -> None:
+        """Takes note of failures, new and known ones.
+
+        Raises:
+            DataError: more samples cannot be read than are tolerated, or one is wrong otherwise.
+        """
+        for failure in failures:
+            if failure.kind == "wrong":
+                raise failure.error
+            if (failure.index, failure.kind) in self._seen:
+                continue
+            self._seen.add((failure.index, failure.kind))
+            self.quarantine.note(self.split, failure)
+            if failure.kind == "unreadable":
+                self.bad[failure.index] = failure
+                self._check()
+
+    def _check(self) -> None:
+        share = self.quarantine.max_bad_share
+        if len(self.bad) <= share * self.total:
+            return
+        first = "; ".join(str(failure.error) for failure in list(self.bad.values())[:_NAMED])
+        path = self.quarantine.path
+        where = f" All of them: {path}." if path is not None else ""
+        raise DataError(
+            f"data.{self.split}",
+            None,
+            f"{len(self.bad)} of {self.total} samples cannot be read, more than "
+            f"data.max_bad_share={share:g} tolerates: {_sentence(first)}{where} Mend or remove "
+            "them, or raise data.max_bad_share",
+        )
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith(".") else f"{text}."
+
+
+def _files_in(path: Path) -> set[str]:
+    """The files that a quarantine names already; a half line of a killed run is passed over."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return set()
+    files = set()
+    for line in lines:
+        try:
+            files.add(str(json.loads(line)["file"]))
+        except (ValueError, KeyError, TypeError):
+            continue
+    return files

@@ -1,0 +1,80 @@
+"""How many tokens a model's fusions put into the text, found out by having them do it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import torch
+
+from mmadapt.contracts import Encoder, Fusion, encoder_info
+from mmadapt.data.length import InsertedTokens, LengthLimit
+from mmadapt.model import MultimodalModel
+from mmadapt.recipe import DataConfig
+from mmadapt.types import Features, TextInputs
+
+UNKNOWN_TOKENS = 256  # of an item of an encoder without a fixed grid: an upper guess
+
+
+def length_limit(model: MultimodalModel, data: DataConfig, reserved: int = 0) -> LengthLimit:
+    """How long a sample may be: `data.max_length`, else what the LM's configuration says.
+
+    Args:
+        model: whose fusions add their tokens.
+        data: of the recipe.
+        reserved: tokens that are still to be generated.
+    """
+    config = model.lm.config.get_text_config()
+    longest = data.max_length or getattr(config, "max_position_embeddings", None)
+    return LengthLimit(longest, data.too_long, inserted_tokens(model), reserved)
+
+
+@torch.no_grad()
+def inserted_tokens(model: MultimodalModel) -> InsertedTokens:
+    """Counts the positions that one file and one item of each encoder add to a text.
+
+    Tokens that take no position of the LM (eP-ALM's) are not counted.
+    """
+    none = _count(model, {})
+    per_file, per_item, with_media = {}, {}, 0
+    for name in model.encoders:
+        one = _count(model, {name: [0]})
+        two_items = _count(model, {name: [0, 0]})
+        two_files = _count(model, {name: [0, 1]})
+        per_item[name] = two_items - one
+        per_file[name] = two_files - two_items
+        with_media = max(with_media, one - per_item[name] - per_file[name])
+    return InsertedTokens(none, with_media, per_file, per_item)
+
+
+def _count(model: MultimodalModel, files: Mapping[str, Sequence[int]]) -> int:
+    """Positions added to a text whose items belong to these files."""
+    device = model.device
+    ids = torch.zeros(1, 4, dtype=torch.long, device=device)
+    positions = torch.ones(1, 1 + max((max(f) for f in files.values()), default=-1))
+    text = TextInputs(ids, ids == 0, None, positions.long().to(device))
+    for fusion_name, module in model.fusions.items():
+        fusion = cast(Fusion, module)
+        served = [name for name in model.served[fusion_name] if name in files]
+        features = {name: _features(model, fusion, name, files[name]) for name in served}
+        text = fusion.embeds(text, features)
+    taken = text.attention_mask
+    if text.positionless is not None:
+        taken = taken & ~text.positionless
+    return int(taken.sum()) - ids.shape[1]
+
+
+def _features(model: MultimodalModel, fusion: Fusion, name: str, files: Sequence[int]) -> Features:
+    """Zeros in place of what an encoder says of items of these files, reduced for a fusion."""
+    encoder = cast(Encoder, model.encoders[name])
+    info = encoder_info(encoder)
+    patches = info.grid[0] * info.grid[1] if info.grid else UNKNOWN_TOKENS
+    dtype: Any = next((p.dtype for p in encoder.parameters()), torch.float32)
+    shape = (1, len(files), info.num_prefix_tokens + patches)
+    level = torch.zeros(*shape, info.hidden_size, device=model.device, dtype=dtype)
+    mask = torch.ones(shape, dtype=torch.bool, device=model.device)
+    item = torch.tensor([list(files)], device=model.device)
+    features = Features(
+        tuple(level for _ in fusion.levels(info)), mask, item, info.num_prefix_tokens, info.grid
+    )
+    return fusion.reduce(features)
