@@ -7,6 +7,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 
 from mmadapt.contracts import Source
+from mmadapt.data.pairing import pair
 from mmadapt.types import Sample
 
 
@@ -84,11 +85,12 @@ class SwappedMedia(Source):
             asked.append((kinds[-1], sample.get("prompt")))
             given = sample.get("references") or sample.get("answers")
             says.append(frozenset(given or [sample.get("target") or ""]))
-        order = np.random.default_rng(seed).permutation(len(kinds)).tolist()
+        rng = np.random.default_rng(seed)
+        order = rng.permutation(len(kinds)).tolist()
         self.partner = list(range(len(kinds)))
         with_media = [index for index in order if kinds[index] != ()]
-        left = _pair(with_media, asked, says, self.partner)
-        _pair(left, kinds, says, self.partner, with_media)
+        left = pair(with_media, asked, says, self.partner, rng)
+        pair(left, kinds, says, self.partner, rng, with_media)
         self.unswapped = sum(index == other for index, other in enumerate(self.partner))
 
     def __len__(self) -> int:
@@ -97,42 +99,6 @@ class SwappedMedia(Source):
     def __getitem__(self, index: int) -> Sample:
         sample = self.source[index]
         return {**sample, "media": self.source[self.partner[index]].get("media") or []}
-
-
-def _pair(
-    indices: Sequence[int],
-    groups: Sequence[Hashable],
-    says: Sequence[frozenset[str]],
-    partner: list[int],
-    others: Sequence[int] | None = None,
-) -> list[int]:
-    """Gives indices a partner of their own group that says something else; returns those without.
-
-    Args:
-        indices: who needs one, in a random order.
-        groups: of every sample.
-        says: of every sample.
-        partner: filled in.
-        others: who may be a partner; default: the indices themselves.
-    """
-    members: dict[Hashable, list[int]] = {}
-    for index in indices if others is None else others:
-        members.setdefault(groups[index], []).append(index)
-    pools = {group: same[1:] + same[:1] for group, same in members.items()}
-    without = []
-    for index in indices:
-        pool, everyone = pools[groups[index]], members[groups[index]]
-        for candidates in (pool, everyone):  # one that is not drawn yet, else any
-            found = next((j for j in candidates if says[j].isdisjoint(says[index])), None)
-            if found is not None:
-                break
-        if found is None:
-            without.append(index)
-            continue
-        partner[index] = found
-        if found in pool:
-            pool.remove(found)
-    return without
 
 
 def seeded_subset(source: Source, limit: int | None, seed: int = 0) -> Source:
