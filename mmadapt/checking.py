@@ -115,7 +115,7 @@ def dry_run(recipe: Recipe | ResolvedRecipe, allow_code: bool = False) -> Report
         _previews(recipe),
         [*parts.departures.values(), *(text for fusion in fusions for text in fusion.departures())],
         {"lm": lm_bytes, "adapter": adapter, "gradients": adapter, "optimiser": 2 * adapter},
-        [*files.notes(), *notes],
+        [*files.notes(), *notes, *_start_notes(fusions)],
     )
 
 
@@ -156,8 +156,18 @@ def _meta_fusions(
             context = fusion_context(str(part.name), lm, None, served)
             context = replace(context, tokenize=tokenize)
             fusions.append(resolved.cls(resolved.config, context))
-        fusions[-1].check_start()
     return fusions
+
+
+def _start_notes(fusions: Sequence[Fusion]) -> list[str]:
+    """What training would miss and a dry run does not: stages are checked before any is trained."""
+    notes = []
+    for fusion in fusions:
+        try:
+            fusion.check_start()
+        except MMAdaptError as error:
+            notes.append(f"training will not start: {error}")
+    return notes
 
 
 def _joints(
