@@ -1,5 +1,8 @@
 """Contract suites and tiny models for the tests of plugins."""
 
+from mmadapt.testing.encoder import EncoderContract
 from mmadapt.testing.fusion import FusionContract
+from mmadapt.testing.metric import MetricContract
+from mmadapt.testing.source import SourceContract
 
-__all__ = ["FusionContract"]
+__all__ = ["EncoderContract", "FusionContract", "MetricContract", "SourceContract"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from mmadapt.testing.case import (
     gradients,
     with_labels,
 )
-from mmadapt.testing.tiny import tiny_lm
+from mmadapt.testing.tiny import context, tiny_lm
 
 
 class AttachmentContract(FusionCase):
@@ -73,6 +75,18 @@ class AttachmentContract(FusionCase):
         assert difference(expected, start) > 0, "two random starts are the same"
         load_into(other, tmp_path / "adapter")
         assert torch.equal(_logits(other, batch), expected), "the adapter did not come back whole"
+
+    def test_pickles_and_its_options_are_json(self) -> None:
+        """A fusion goes to other processes, its options into the adapter's recipe and back."""
+        fusion = self.make(context(tiny_lm(self.families[0]), self.encoders()))
+        arrived = pickle.loads(pickle.dumps(fusion))
+        assert arrived.context == fusion.context
+        for name, tensor in fusion.state_dict().items():
+            assert torch.equal(arrived.state_dict()[name], tensor), f"{name} changes in pickling"
+        text = json.dumps(fusion.config.model_dump(mode="json"))
+        assert type(fusion.config).model_validate_json(text) == fusion.config, (
+            "the options do not come back from the recipe that is saved with an adapter"
+        )
 
     def test_half_precision_lm(self, family: str) -> None:
         """A float32 fusion beside a bfloat16 LM trains, generates, and stays close to float32."""

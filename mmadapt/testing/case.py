@@ -112,7 +112,7 @@ def one_row(batch: dict, row: int) -> dict:
 def difference(a: Tensor, b: Tensor) -> float:
     """The largest absolute difference; shapes must agree."""
     assert a.shape == b.shape, f"shapes differ: {tuple(a.shape)} and {tuple(b.shape)}"
-    return float((a.double() - b.double()).abs().max()) if a.numel() else 0.0
+    return float((a.double() - b.double()).detach().abs().max()) if a.numel() else 0.0
 
 
 def assert_close(a: Tensor, b: Tensor, tolerance: float, what: str) -> None:

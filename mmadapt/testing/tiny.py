@@ -203,5 +203,10 @@ def context(
         config.num_hidden_layers,
         config.num_attention_heads,
         {key: encoder_info(encoder) for key, encoder in encoders.items()},
-        tokenize=lambda text: [4 + ord(letter) % (VOCAB - 4) for letter in text],
+        tokenize=letters,
     )
+
+
+def letters(text: str) -> list[int]:
+    """An id for each letter, none of them special."""
+    return [4 + ord(letter) % (VOCAB - 4) for letter in text]
