@@ -18,7 +18,7 @@ from mmadapt.model import MultimodalModel
 from mmadapt.recipe import LMPart, Recipe, ResolvedRecipe, load_recipe, resolve
 from mmadapt.text import add_special_tokens, plain_ids
 from mmadapt.unfreeze import unfreeze
-from mmadapt.weights import load_pretrained
+from mmadapt.weights import hub_is_reachable, load_pretrained, offline
 
 
 def compose(
@@ -111,6 +111,7 @@ def _build(
     if tokenizer is not None:
         rows = cast(Any, lm.get_input_embeddings()).weight.shape[0]
         add_special_tokens(tokenizer, head.special_tokens, rows)
+        head.check_tokenizer(tokenizer)
     fusions: list[Fusion] = []
     served: dict[str, list[str]] = {}
     for part, resolved_part in zip(recipe.fusions, resolved.fusions, strict=True):
@@ -242,7 +243,8 @@ def _download(repo_id: str) -> Path:
 
     try:
         patterns = ["*.safetensors", "*.yaml", "*.json", "*.md"]
-        return Path(snapshot_download(repo_id, allow_patterns=patterns))
+        with offline(not hub_is_reachable()):
+            return Path(snapshot_download(repo_id, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise AdapterError(
             f"{repo_id} is neither a folder nor an adapter that the hub gives: "

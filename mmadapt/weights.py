@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from typing import Any, TypeVar, cast
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from mmadapt.errors import ModelError
 from mmadapt.registry import get_registry
 
 T = TypeVar("T")
 _LARGE = 2**30  # bytes
+_PATIENCE = 5.0  # seconds that the hub may take to answer
 _untrained: ContextVar[bool] = ContextVar("untrained", default=False)
 
 
@@ -54,10 +59,11 @@ def load_pretrained(load: Callable[..., T], model: str, **options: Any) -> T:
             f"model folder {model} does not exist; check lm.model or the encoder's model"
         )
     options = {key: value for key, value in options.items() if value is not None}
+    is_cut_off = not os.path.isdir(place) and not hub_is_reachable()
     if _untrained.get() and _is_auto_model(load):
         return cast(T, _from_configuration(place, options))
     try:
-        with _bar_for_large_files(place):
+        with _bar_for_large_files(place), offline(is_cut_off):
             return load(place, **options)
     except Exception as error:
         cause = _hub_cause(error, (GatedRepoError, RepositoryNotFoundError, HfHubHTTPError))
@@ -65,13 +71,44 @@ def load_pretrained(load: Callable[..., T], model: str, **options: Any) -> T:
             advice = "the hub asks for permission: accept its terms there, then run `hf auth login`"
         elif isinstance(cause, RepositoryNotFoundError):
             advice = "the hub does not know it (or it is private: run `hf auth login`)"
-        elif cause is not None or _is_unreachable(error):
+        elif is_cut_off or cause is not None or _is_unreachable(error):
             advice = "the hub cannot be reached; give the path of a downloaded folder instead"
         elif isinstance(error, (OSError, ValueError, KeyError, ImportError)):
             advice = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         else:
             advice = f"its files are damaged: {type(error).__name__}: {str(error).splitlines()[0]}"
         raise ModelError(f"model {model} cannot be loaded: {advice}") from error
+
+
+@cache
+def hub_is_reachable() -> bool:
+    """Whether the hub answers; asked once, because its client waits half a minute for each file."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    place = urlsplit(constants.ENDPOINT)
+    if getproxies():  # they know the way, not we
+        return True
+    try:
+        port = place.port or (80 if place.scheme == "http" else 443)
+        socket.create_connection((place.hostname or "", port), timeout=_PATIENCE).close()
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def offline(is_cut_off: bool) -> Iterator[None]:
+    """The hub's client reads what was downloaded before, and waits for nothing."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or is_cut_off
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 @contextmanager
