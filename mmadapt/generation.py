@@ -101,7 +101,7 @@ def answer_batch(
         reason = "mixes samples with and without candidates; split the source"
         raise DataError("batch", None, reason)
     else:
-        ids = model.generate_batch(**batch, **options)
+        ids = model.generate_batch(**batch, **_with_stops(model, options))
         texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
     per_sample = len(texts) // len(samples)
     return [head.answer(samples[row // per_sample], text) for row, text in enumerate(texts)]
@@ -132,6 +132,16 @@ def answer(
     batch = collate_prompts(samples, model.head, model.require_tokenizer(), model.processors)
     texts = answer_batch(model, samples, to_device(batch, model.device), options)
     return texts if is_batch or len(texts) > len(samples) else texts[0]
+
+
+def _with_stops(model: MultimodalModel, options: dict[str, Any]) -> dict[str, Any]:
+    """Options with the head's own stop tokens beside the LM's."""
+    stops = set(model.head.stop_ids(model.require_tokenizer()))
+    own = cast(Any, model.lm).generation_config.eos_token_id
+    known = set(own if isinstance(own, list) else [] if own is None else [own])
+    if stops <= known or {"eos_token_id", "generation_config"} & set(options):
+        return options
+    return {**options, "eos_token_id": sorted(known | stops)}
 
 
 def _add_choices(

@@ -81,6 +81,14 @@ class Head:
         """Answers to score by likelihood instead of generating; None to generate."""
         return None
 
+    def check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Called once when a model is composed; raises `ModelError` where the tokenizer lacks what
+        the head needs."""
+
+    def stop_ids(self, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+        """Tokens, beside the LM's own EOS, at which generation ends."""
+        return []
+
     def encode(
         self,
         sample: Sample,

@@ -1,0 +1,1 @@
+"""Conversations in the LM's own chat template: the chat head."""
