@@ -171,6 +171,10 @@ def load_into(model: MultimodalModel, folder: Path) -> None:
         AdapterError: it is damaged, does not fit, or was trained on other base models.
     """
     tensors = read_tensors(folder / WEIGHTS)
+    own = model.adapter_state_dict()
+    blocks = [{name for name in part if name.startswith("encoders.")} for part in (own, tensors)]
+    if blocks[0] != blocks[1]:  # other blocks are unfrozen, so that fingerprints cannot agree
+        check_tensors(own, tensors)
     _check_bases(folder, base_fingerprints(model))
     model.load_adapter_state_dict(tensors)
 
