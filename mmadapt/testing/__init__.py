@@ -2,7 +2,8 @@
 
 from mmadapt.testing.encoder import EncoderContract
 from mmadapt.testing.fusion import FusionContract
+from mmadapt.testing.head import HeadContract
 from mmadapt.testing.metric import MetricContract
 from mmadapt.testing.source import SourceContract
 
-__all__ = ["EncoderContract", "FusionContract", "MetricContract", "SourceContract"]
+__all__ = ["EncoderContract", "FusionContract", "HeadContract", "MetricContract", "SourceContract"]
