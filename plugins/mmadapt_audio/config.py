@@ -57,6 +57,13 @@ class WhisperConfig(AudioConfig):
         description="attention sees the sound and silence behind it up to at least so much; 30: "
         "the published encoding; 0: the sound alone; the cost grows with it",
     )
+    lead_seconds: float = Field(
+        0.0,
+        ge=0,
+        le=10,
+        description="silence put before the sound; a recording that is cut off at its first sample "
+        "is heard better after some, such as 0.3",
+    )
     padding: Literal["batch", "max_seconds"] = Field(
         "batch",
         description="batch: as many tokens as the longest sound of a batch has, no fixed grid; "

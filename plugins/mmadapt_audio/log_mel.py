@@ -19,7 +19,8 @@ class LogMelProcessor(Processor):
     """Reads a sound and makes the log-mel frames of each segment with Whisper's own extractor.
 
     The frames are those of the sound followed by silence up to 30 s, as far as `context_seconds` or
-    the sound goes, and two more, which the convolutions see behind the last token.
+    the sound goes, and two more, which the convolutions see behind the last token. `lead_seconds`
+    of silence come first.
 
     Args:
         extractor: a `WhisperFeatureExtractor`.
@@ -31,7 +32,10 @@ class LogMelProcessor(Processor):
         self.extractor = extractor
         self.max_frames = 2 * max_positions
         self.context_frames = 2 * tokens_of(config.context_seconds, extractor)
-        length = round(config.max_seconds * extractor.sampling_rate)
+        self.lead = lead_of(config)
+        step = 2 * extractor.hop_length
+        room = (max_positions - self.lead) * step
+        length = min(room, round(config.max_seconds * extractor.sampling_rate))
         self.read = SegmentReader(
             extractor.sampling_rate,
             length,
@@ -57,12 +61,14 @@ class LogMelProcessor(Processor):
         Raises:
             MediaError: it cannot be read, or is too short.
         """
-        segments = self.read(media)
-        hop = self.extractor.hop_length
-        heard = [2 * math.ceil(len(waveform) / (2 * hop)) for waveform in segments]
+        step = 2 * self.extractor.hop_length
+        lead = np.zeros(self.lead * step, np.float32)
+        segments = [np.concatenate([lead, waveform]) for waveform in self.read(media)]
+        heard = [2 * math.ceil(len(waveform) / step) for waveform in segments]
         frames = min(self.max_frames, max(self.context_frames, *heard) + 2)
         values = torch.stack([self._log_mel(waveform, frames) for waveform in segments])
-        return values, torch.arange(frames) < torch.tensor(heard)[:, None]
+        place = torch.arange(frames)
+        return values, (place >= 2 * self.lead) & (place < torch.tensor(heard)[:, None])
 
     def _log_mel(self, waveform: np.ndarray, frames: int) -> Tensor:
         """(mel bins, frames) of a waveform followed by silence."""
@@ -82,3 +88,8 @@ class LogMelProcessor(Processor):
 def tokens_of(seconds: float, extractor: Any) -> int:
     """Tokens of so much sound, a beginning one counted; two frames make a token."""
     return math.ceil(round(seconds * extractor.sampling_rate) / (2 * extractor.hop_length))
+
+
+def lead_of(config: WhisperConfig) -> int:
+    """Tokens of the silence before a sound, at 50 a second."""
+    return round(50 * config.lead_seconds)

@@ -6,7 +6,7 @@ Less costs less: a sound of n tokens (50 a second) then enters with the first po
 alone, as many as the context or the sound has, whichever is longer, and no token attends to what
 lies beyond. The convolutions see the same frames of the sound as in the published encoding, so
 what enters the first block is the published to rounding; every later level differs by the attention
-to silence that is missing. Of silence itself no token is returned.
+to silence that is missing. Of silence itself, before or behind the sound, no token is returned.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mmadapt.contracts.fusion import EncoderInfo
 from mmadapt.types import Features, LevelSpec, MediaInputs
 from mmadapt_audio.base import AudioEncoder
 from mmadapt_audio.config import WhisperConfig
-from mmadapt_audio.log_mel import LogMelProcessor, tokens_of
+from mmadapt_audio.log_mel import LogMelProcessor, lead_of, tokens_of
 from mmadapt_audio.tower import TowerSpec, load_tower
 from mmadapt_vision.base import only_real
 from mmadapt_vision.levels import run_levels
@@ -52,6 +52,7 @@ class WhisperEncoder(AudioEncoder):
         super().__init__(config)
         positions = self.spec.config.max_source_positions
         self.max_tokens = _max_tokens(config, self.spec)
+        self.lead = lead_of(config)
         self.context = min(positions, tokens_of(config.context_seconds, self.spec.extractor))
         self.processor = LogMelProcessor(self.spec.extractor, positions, config)
 
@@ -75,9 +76,9 @@ class WhisperEncoder(AudioEncoder):
             ModelError: a level that the model does not have.
         """
         item = inputs["item"]
-        heard = inputs["mask"][..., ::2] & (item >= 0)[..., None]
+        heard = inputs["mask"][..., ::2] & (item >= 0)[..., None]  # two frames make a token
         attended = heard.clone()
-        attended[..., : max(1, self.context)] = True
+        attended[..., : max(1, self.lead, self.context)] = True
         rows, spread = only_real(inputs["values"].to(self.model.dtype), item)
         row_attended, _ = only_real(attended, item)
         count = int(heard.flatten(0, 1).any(dim=0).sum())
@@ -86,9 +87,9 @@ class WhisperEncoder(AudioEncoder):
         norm = self.model.layer_norm
         assert isinstance(norm, nn.Module)
         found = run_levels(lambda: self._run(rows, row_attended), list(self.blocks), norm, levels)
-        mask = _fit(heard[..., None], count)[..., 0]
+        mask = self._fit(heard[..., None], count)[..., 0]
         tokens = tuple(
-            _fit(spread(level), count).masked_fill(~mask[..., None], 0) for level in found
+            self._fit(spread(level), count).masked_fill(~mask[..., None], 0) for level in found
         )
         return Features(tokens, mask, item, 0, self.grid)
 
@@ -107,12 +108,18 @@ class WhisperEncoder(AudioEncoder):
         for block in self.blocks:
             x = block(x, mask)
 
+    def _fit(self, tokens: Tensor, count: int) -> Tensor:
+        """(b, t, n, e) without the lead, cut or padded with zeros to n = `count`."""
+        tokens = tokens[:, :, self.lead : self.lead + count]
+        return nn.functional.pad(tokens, (0, 0, 0, count - tokens.shape[2]))
+
     def fingerprint_config(self) -> dict[str, Any]:
         """What must be equal for an adapter to fit: the architecture and what it is fed."""
         extractor = self.spec.extractor
         fed = {
             "max_seconds": self.config.max_seconds,
             "context": self.context,
+            "lead": self.lead,
             "sampling_rate": extractor.sampling_rate,
             "mel_bins": extractor.feature_size,
             "hop_length": extractor.hop_length,
@@ -124,10 +131,4 @@ class WhisperEncoder(AudioEncoder):
 def _max_tokens(config: WhisperConfig, spec: TowerSpec) -> int:
     """Tokens of a segment of `max_seconds`."""
     positions: int = spec.config.max_source_positions
-    return min(positions, tokens_of(config.max_seconds, spec.extractor))
-
-
-def _fit(tokens: Tensor, count: int) -> Tensor:
-    """(b, t, n, e) cut or padded with zeros to n = `count`."""
-    tokens = tokens[:, :, :count]
-    return nn.functional.pad(tokens, (0, 0, 0, count - tokens.shape[2]))
+    return min(positions - lead_of(config), tokens_of(config.max_seconds, spec.extractor))

@@ -129,6 +129,26 @@ def test_the_context_is_the_silence_that_is_attended_to(saved):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("padding", ["batch", "max_seconds"])
+def test_a_lead_is_silence_before_the_sound_and_none_of_its_tokens(saved, padding):
+    folder = saved[0]
+    waveforms = [sound(0.31), sound(0.5), sound(3.0)]
+    led = [np.concatenate([np.zeros(round(0.3 * RATE), np.float32), w]) for w in waveforms]
+    for context in (0.0, 0.5, 30):
+        leading = encoder_of(folder, context, lead_seconds=0.3, padding=padding)
+        plain = encoder_of(folder, context, padding=padding)
+        found, whole = (
+            encoder(batch_of(encoder, *sounds), [*RAW, LAST])
+            for encoder, sounds in [(leading, waveforms), (plain, led)]
+        )
+        assert found.mask.sum(-1).tolist() == [[16], [25], [85]]  # of 100 positions 15 are silence
+        assert torch.equal(found.mask, whole.mask[:, :, 15:])
+        for a, b in zip(found.levels, whole.levels, strict=True):
+            torch.testing.assert_close(a, b[:, :, 15:], **CLOSE)
+    assert leading.grid == (None if padding == "batch" else (1, 85))
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("context", [0, 0.5, 30])
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_neither_batch_nor_padding_matters(saved, attention, context):
