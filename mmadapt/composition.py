@@ -128,11 +128,8 @@ def _build(
         served=served,
         recipe=recipe,
         lm_dropout=recipe.lm.dropout,
+        lora=recipe.lm.lora,
     )
-    if recipe.lm.lora is not None:
-        from mmadapt.lm import add_lora
-
-        add_lora(lm, dict(recipe.lm.lora))
     unfreeze(model, recipe, {name: encoder.num_levels for name, encoder in encoders.items()})
     return model
 

@@ -1,11 +1,10 @@
-"""Loading the frozen LM, in the precision and with the LoRA that a recipe asks for."""
+"""Loading the frozen LM, in the precision and at the place that a recipe asks for."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from mmadapt.errors import MissingDependency, ModelError
@@ -48,33 +47,3 @@ def _quantization(kind: str) -> Any:
     if find_spec("bitsandbytes") is None:
         raise MissingDependency("lm.quantization", "bitsandbytes", "mmadapt[quantization]")
     return BitsAndBytesConfig(load_in_8bit=kind == "8bit", load_in_4bit=kind == "4bit")
-
-
-def add_lora(lm: nn.Module, options: dict[str, Any]) -> None:
-    """Puts trainable LoRA matrices beside the frozen weights of the LM, through peft.
-
-    Args:
-        lm: changed in place; its class and frozen weights stay.
-        options: `r`, `alpha`, `target_modules`, `dropout`.
-
-    Raises:
-        MissingDependency: peft is not installed.
-        ModelError: peft finds none of the target modules.
-    """
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-    except ImportError as error:
-        raise MissingDependency("lm.lora", "peft", "mmadapt[lora]") from error
-    config = LoraConfig(
-        r=options.get("r", 8),
-        lora_alpha=options.get("alpha", 16),
-        target_modules=options.get("target_modules", "all-linear"),
-        lora_dropout=options.get("dropout", 0.0),
-    )
-    frozen = {id(p) for p in lm.parameters()}
-    try:
-        inject_adapter_in_model(config, lm)
-    except ValueError as error:
-        raise ModelError(f"lm.lora: {str(error).splitlines()[0]}") from error
-    for parameter in lm.parameters():
-        parameter.requires_grad_(id(parameter) not in frozen)

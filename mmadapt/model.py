@@ -18,6 +18,7 @@ from mmadapt.contracts import Encoder, Fusion, Head, encoder_info
 from mmadapt.errors import AttachError, DataError
 from mmadapt.freeze import Undo, freeze, keep_statistics, silence_config
 from mmadapt.generation import answer, generate_batch
+from mmadapt.lora import add_lora
 from mmadapt.loss import batch_loss, labelled
 from mmadapt.placement import embedding_device, is_placed, place
 from mmadapt.types import Features, LevelSpec, MediaInputs, State, TextInputs
@@ -48,6 +49,7 @@ class MultimodalModel(AdapterModule):
         served: names of the encoders that each fusion reads; all by default.
         recipe: the recipe it was composed from, saved with the adapter.
         lm_dropout: leave the LM's own dropout alive in training.
+        lora: LoRA in the LM beside the fusions: `r`, `alpha`, `target_modules`, `dropout`.
 
     Raises:
         AttachError: a fusion cannot be hooked into this LM, or two have the same name.
@@ -64,6 +66,7 @@ class MultimodalModel(AdapterModule):
         served: Mapping[str, Sequence[str]] | None = None,
         recipe: Any = None,
         lm_dropout: bool = False,
+        lora: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         names = [fusion.name for fusion in fusions]
@@ -79,8 +82,15 @@ class MultimodalModel(AdapterModule):
         self._lm_dropout = lm_dropout
         self._loud: list[Undo] = []  # what gives configurations their dropout back
         undo = [freeze(lm, keep_dropout=lm_dropout), *map(freeze, encoders.values())]
+        if lora is not None:  # before hooks are set, so that they see what LoRA makes of a layer
+            undo.append(add_lora(lm, lora))
         self._levels = self._wanted_levels(encoders)
-        self.attachment = Attachment(lm, list(fusions), encoders)
+        try:
+            self.attachment = Attachment(lm, list(fusions), encoders)
+        except BaseException:
+            for give_back in reversed(undo):
+                give_back()
+            raise
         self.attachment.on_detach += [*undo, self._restore_configs]
         for name, count in self.blocks_read().items():
             if count:
@@ -311,7 +321,9 @@ class MultimodalModel(AdapterModule):
             >>> model.generate(video="clip.mp4")  # doctest: +SKIP
             'a red circle moving left'
         """
-        return answer(self, {"video": video, "image": image, "audio": audio}, prompt, options, choices)
+        return answer(
+            self, {"video": video, "image": image, "audio": audio}, prompt, options, choices
+        )
 
     @property
     def processors(self) -> dict[str, tuple[str, Any]]:

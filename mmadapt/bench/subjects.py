@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +13,6 @@ from transformers import PreTrainedModel
 
 from mmadapt.bench.workload import Workload, example_values
 from mmadapt.contracts import Encoder, EncoderInfo, Fusion, Head, HeadConfig
-from mmadapt.lm import add_lora
 from mmadapt.model import MultimodalModel
 from mmadapt.types import Features, MediaInputs
 
@@ -150,7 +148,9 @@ class Fused(Subject):
         encoders = self.encoders() if self.encoders else {}
         served = self.served if encoders else {name: [] for name in self.served}
         head = Head(HeadConfig())
-        model = MultimodalModel(self.lm, None, encoders, self.fusions, head, served=served)
+        model = MultimodalModel(
+            self.lm, None, encoders, self.fusions, head, served=served, lora=self.lora
+        )
         if not model.attachment.rewritten:
             self.encoders = None
         return model
@@ -160,8 +160,6 @@ class Fused(Subject):
         """The model and its media; features stand ready unless a fusion changes the encoder."""
         model = self._model()
         try:
-            if self.lora is not None:
-                add_lora(self.lm, self.lora)
             if model.attachment.rewritten:
                 model.encoders.to(self.lm.device)
                 encoders = cast(Mapping[str, Encoder], model.encoders)
@@ -171,8 +169,6 @@ class Fused(Subject):
             setattr(model, "encode", lambda media: features)  # noqa: B010
             yield model, None
         finally:
-            if self.lora is not None:
-                _remove_lora(self.lm)
             model.attachment.detach()
 
     def _features(self, fusion: Fusion, batch_size: int) -> dict[str, Features]:
@@ -199,17 +195,3 @@ def _embeddings_learn(lm: PreTrainedModel) -> Iterator[None]:
         yield
     finally:
         handle.remove()
-
-
-def _remove_lora(lm: torch.nn.Module) -> None:
-    """Puts the LM's own modules back."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    for name, module in list(lm.named_modules()):
-        if isinstance(module, BaseTunerLayer):
-            parent, _, child = name.rpartition(".")
-            setattr(lm.get_submodule(parent), child, module.get_base_layer())
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if hasattr(lm, "peft_config"):
-            del lm.peft_config
