@@ -18,10 +18,11 @@ from mmadapt.attach import Attachment
 from mmadapt.composition import fusion_context, refuse_reserved_names
 from mmadapt.configurations import Configurations, placed
 from mmadapt.contracts import EncoderInfo, Fusion
+from mmadapt.data.build import build_source
 from mmadapt.errors import MMAdaptError, RecipeError
 from mmadapt.recipe import Recipe, ResolvedRecipe, resolve
 from mmadapt.report import trainable_rows
-from mmadapt.text import add_special_tokens, plain_ids
+from mmadapt.text import add_special_tokens, plain_ids, preview
 from mmadapt.towers import meta_tower, unfrozen_sizes
 from mmadapt.types import Features, State, TextInputs
 from mmadapt.weights import load_pretrained
@@ -226,27 +227,18 @@ def _meta_features(info: EncoderInfo, fusion: Fusion) -> Features:
 
 def _previews(recipe: ResolvedRecipe) -> list[str]:
     """Three training samples with their label mask, or why there are none."""
-    from mmadapt.types import IGNORE_INDEX
-
     part, source = recipe.recipe.lm, recipe.sources.get("train")
     if source is None:
         return ["skipped: no training data in the recipe"]
     missing = "data"
     try:
-        samples = list(islice(iter(source.cls(source.config)), 3))
+        samples = list(islice(iter(build_source(source, recipe.recipe.data)), 3))
         missing = "tokenizer"
         tokenizer = load_pretrained(AutoTokenizer.from_pretrained, part.tokenizer or part.model)
-        head = recipe.head.cls(recipe.head.config)
-        add_special_tokens(tokenizer, head.special_tokens)
-        previews = []
-        for sample in samples:
-            encoded = head.encode(sample, tokenizer, with_target=True)
-            said = [label for label in encoded.labels if label != IGNORE_INDEX]
-            asked = encoded.input_ids[: len(encoded.input_ids) - len(said)]
-            previews.append(
-                f"{sample['id']}: {tokenizer.decode(asked)} [{tokenizer.decode(said)}] "
-                f"({len(asked)} tokens given, {len(said)} learnt)"
-            )
-        return previews
     except MMAdaptError as error:
         return [f"skipped: no {missing} here ({error})"]
+    head = recipe.head.cls(recipe.head.config)
+    add_special_tokens(tokenizer, head.special_tokens)
+    head.check_tokenizer(tokenizer)
+    encoded = [(s["id"], head.encode(s, tokenizer, with_target=True)) for s in samples]
+    return [f"{name}: {preview(text, tokenizer)}" for name, text in encoded]

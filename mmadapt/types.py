@@ -62,13 +62,17 @@ class Features:
 
 
 class MediaPart(TypedDict):
-    """One media file of a sample: `path`, or `value` for media that are already in memory."""
+    """One media file of a sample: `path`, or `value` for media that are already in memory.
+
+    An `optional` sound is left out where the file has no sound track.
+    """
 
     type: Modality
     path: NotRequired[str]
     value: NotRequired[Any]
     start: NotRequired[float]
     end: NotRequired[float]
+    optional: NotRequired[bool]
 
 
 class Sample(TypedDict):

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
+from tqdm import tqdm
 
 from mmadapt.contracts import Head, Processor, Source
 from mmadapt.data.cache import MemoryCache
@@ -20,6 +21,7 @@ from mmadapt.data.encoded import on_disk
 from mmadapt.data.items import Failed, Item, Medium
 from mmadapt.data.length import LengthLimit, TooLongError
 from mmadapt.data.media.convert import MEMORY
+from mmadapt.data.media.decode.errors import NO_SOUND_TRACK
 from mmadapt.errors import DataError, MediaError, MMAdaptError
 from mmadapt.text import special_prefix
 from mmadapt.types import IGNORE_INDEX, MediaPart, Sample
@@ -100,6 +102,28 @@ class MediaDataset(Dataset[Item | Failed]):
         error = DataError("data", None, reason)
         return replace(last, error=error, kind="wrong", others=tuple(failed))
 
+    def lengths(self, items: Mapping[str, int]) -> list[int]:
+        """How many tokens each sample has, media counted, without reading any media.
+
+        Args:
+            items: by encoder, how many items one file gives.
+
+        Raises:
+            DataError: a sample is wrong.
+        """
+        counts = []
+        samples = enumerate(self.source)
+        for index, sample in tqdm(samples, "lengths", len(self), delay=5, unit="sample"):
+            media = [
+                (name, items.get(name, 1))
+                for part in (sample.get("media") or [] if self.media != "removed" else [])
+                for name, (modality, _) in self.processors.items()
+                if modality == part["type"]
+            ]
+            text = self._text(0, index, sample)
+            counts.append(len(text.input_ids) + self.limit.inserted.count(media))
+        return counts
+
     def _prepare(self, epoch: int, index: int) -> Item | Failed:
         sample_id = str(index)
         try:
@@ -173,7 +197,12 @@ class MediaDataset(Dataset[Item | Failed]):
                 )
             for number, (name, processor) in enumerate(readers):
                 rng = self._rng(epoch, index, 1 + file, number) if self.augment else None
-                medium = self._processed(name, processor, part, rng, f"sample {sample['id']}")
+                try:
+                    medium = self._processed(name, processor, part, rng, f"sample {sample['id']}")
+                except MediaError as error:
+                    if part.get("optional") and error.reason == NO_SOUND_TRACK:
+                        continue
+                    raise
                 if self.media == "blank":
                     zeros = torch.zeros_like(medium.values)
                     medium = replace(medium, values=zeros, key=("blank", zeros.shape))

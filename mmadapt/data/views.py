@@ -8,7 +8,7 @@ import numpy as np
 
 from mmadapt.contracts import Source
 from mmadapt.data.pairing import pair
-from mmadapt.types import Sample
+from mmadapt.types import MediaPart, Sample
 
 
 class View(Source):
@@ -59,6 +59,36 @@ class EachReference(Source):
             return sample
         target = (sample.get("references") or [])[number]
         return {**sample, "id": f"{sample['id']}#{number}", "target": target}
+
+
+class WithSound(Source):
+    """Every clip with its own sound track as a further medium, for an encoder of sounds.
+
+    The sounds come first, so that `<media>` markers stay with what they stood for. A clip that has
+    no sound track goes without; a sample that has sounds of its own stays as it is.
+
+    Args:
+        source: the samples.
+    """
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source.config)
+        self.source = source
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = self.source[index]
+        media = sample.get("media") or []
+        if any(part["type"] == "audio" for part in media):
+            return sample
+        sounds: list[MediaPart] = [
+            {**part, "type": "audio", "optional": True}
+            for part in media
+            if part["type"] == "video" and ("path" in part or isinstance(part["value"], bytes))
+        ]
+        return {**sample, "media": [*sounds, *media]} if sounds else sample
 
 
 class SwappedMedia(Source):

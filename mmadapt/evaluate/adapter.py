@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmadapt.data.build import build_source
 from mmadapt.data.cache import GIBIBYTE, MemoryCache
 from mmadapt.data.quarantine import FILE, Quarantine
 from mmadapt.errors import AdapterError, RecipeError
@@ -62,8 +63,8 @@ def evaluate_adapter(
         model.place()
         resolved = resolve(model.recipe, allow_code=allow_code)
         part = resolved.sources[chosen_split(resolved, split)]
-        source, cache = part.cls(part.config), MemoryCache(GIBIBYTE // 2)
         data, options = resolved.recipe.data, resolved.recipe.evaluate
+        source, cache = build_source(part, data), MemoryCache(GIBIBYTE // 2)
         quarantine = Quarantine(folder / FILE if folder else None, data.max_bad_share)
         length = length_limit(model, data, int(options.generate.get("max_new_tokens", 0)))
         with FeatureMemory(model, GIBIBYTE // 2).used():

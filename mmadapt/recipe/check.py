@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ def resolve(
         {part.name: part for part in checker.found["encoder"]},
         checker.found["fusion"],
         checker.found["head"][0],
-        {part.name: part for part in checker.found["source"]},
+        _by_split(recipe, checker.found["source"]),
         checker.found["metric"],
     )
 
@@ -87,6 +87,18 @@ def load_and_resolve(
     told = {problem.key for problem in problems}
     more = [problem for problem in checker.problems if problem.key not in told]
     raise RecipeError(_in_order(problems + more))
+
+
+def _by_split(recipe: Recipe, found: list[ResolvedPart]) -> dict[str, ResolvedPart]:
+    """The source of each split; several that are mixed become one part."""
+    sources: dict[str, ResolvedPart] = {}
+    for split in recipe.data.sources:
+        parts = tuple(part for part in found if part.name.partition(".")[0] == split)
+        sources[split] = parts[0]
+        if isinstance(recipe.data.train, list) and split == "train":
+            weights = tuple(part.weight for part in recipe.data.train if part.weight)
+            sources[split] = replace(parts[0], name=split, parts=parts, weights=weights or None)
+    return sources
 
 
 def _in_order(problems: list[Problem]) -> list[Problem]:

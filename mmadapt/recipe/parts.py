@@ -16,7 +16,7 @@ from mmadapt.plugins import first_line
 from mmadapt.recipe.arguments import generate_problems, train_problems
 from mmadapt.recipe.node import Node, Steps, child, find, plain
 from mmadapt.recipe.problems import expected_words, from_pydantic
-from mmadapt.recipe.schema import EncoderPart, FusionPart, Part, default_name
+from mmadapt.recipe.schema import EncoderPart, FusionPart, MixedPart, Part, default_name
 from mmadapt.registry import Entry, Registry
 
 P = TypeVar("P", bound=Part)
@@ -32,12 +32,16 @@ class ResolvedPart:
         entry: Where the class was found.
         cls: The class.
         config: An instance of the class's `Config`.
+        parts: Of a split that mixes several sources, each of them; the class is the first one's.
+        weights: Their shares of an epoch; None: every sample once.
     """
 
     name: str
     entry: Entry
     cls: Any
     config: Any
+    parts: tuple[ResolvedPart, ...] = ()
+    weights: tuple[float, ...] | None = None
 
 
 class PartChecker:
@@ -59,8 +63,7 @@ class PartChecker:
         self.fusions()
         self.part("head", ("head",), Part, "head")
         for split in ("train", "validation", "test"):
-            if self.value("data", split) is not None:
-                self.part("source", ("data", split), Part, split)
+            self.sources(split)
         self.metrics()
         self.unfreeze()
         self.problems += train_problems(self.node) + generate_problems(self.node)
@@ -147,6 +150,22 @@ class PartChecker:
                     f"no fusion serves the encoder '{encoder}'",
                     "name it in the `encoders:` of a fusion, or remove it",
                 )
+
+    def sources(self, split: str) -> None:
+        """Check the source of a split, or each of several that it mixes."""
+        value = self.value("data", split)
+        if not isinstance(value, list):
+            if value is not None:
+                self.part("source", ("data", split), Part, split)
+            return
+        mixed = [
+            self.part("source", ("data", split, index), MixedPart, f"{split}.{index}")
+            for index in range(len(value))
+        ]
+        weights = [part.weight for part in mixed if part is not None]
+        if None in weights and any(weights):
+            hint = "give every source a weight, or none"
+            self.add(("data", split, weights.index(None)), "has no weight; others have", hint)
 
     def metrics(self) -> None:
         """Check metrics, each of which may be listed once."""

@@ -102,11 +102,29 @@ class LMPart(Strict):
     lora: LoraOptions | None = None
 
 
+class MixedPart(Part):
+    """One of several sources that are mixed.
+
+    Args:
+        weight: Its share of an epoch, relative to the others'; default (for all): every sample
+            once.
+    """
+
+    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+
+
+def _shape(value: Any) -> str:
+    """Tell the two spellings of a union apart, so that errors speak of the one that was meant."""
+    if isinstance(value, str):
+        return "<name>"
+    return "<list>" if isinstance(value, list) else "<part>"
+
+
 class DataConfig(Strict):
     """Where samples come from.
 
     Args:
-        train: Source of the training samples.
+        train: Source of the training samples, or a list of sources to mix.
         validation: Source for tuning and for choosing the best checkpoint.
         test: Source of the reported numbers.
         max_bad_share: Share of a split's samples whose media may be unreadable, 0 to 1; they are
@@ -116,19 +134,29 @@ class DataConfig(Strict):
         too_long: What to do with a longer sample: `error`, `skip`, or `truncate_prompt`, which cuts
             the beginning of the prompt.
         augment: Random augmentation of training media.
+        audio_from_video: Each clip's own sound track is a further medium, for an audio encoder.
     """
 
-    train: Part | None = None
+    train: (
+        Annotated[
+            Annotated[Part, Tag("<part>")]
+            | Annotated[list[MixedPart], Tag("<list>"), Field(min_length=1)],
+            Discriminator(_shape),
+        ]
+        | None
+    ) = None
     validation: Part | None = None
     test: Part | None = None
     max_bad_share: Annotated[float, Field(ge=0, le=1)] = 0.01
     max_length: Annotated[int, Field(ge=1)] | None = None
     too_long: Literal["error", "skip", "truncate_prompt"] = "error"
     augment: bool = False
+    audio_from_video: bool = False
 
     @property
-    def sources(self) -> dict[str, Part]:
+    def sources(self) -> dict[str, Part | list[MixedPart]]:
         """The sources that are given, by split."""
+        splits: dict[str, Part | list[MixedPart] | None]
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
         return {split: part for split, part in splits.items() if part is not None}
 
@@ -167,13 +195,6 @@ class TrainConfig(Strict):
     def arguments(self) -> dict[str, Any]:
         """The keys that belong to `transformers.TrainingArguments`."""
         return dict(self.model_extra or {})
-
-
-def _shape(value: Any) -> str:
-    """Tell the two spellings of a union apart, so that errors speak of the one that was meant."""
-    if isinstance(value, str):
-        return "<name>"
-    return "<list>" if isinstance(value, list) else "<part>"
 
 
 class EvaluateConfig(Strict):

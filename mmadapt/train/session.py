@@ -13,11 +13,11 @@ from transformers import set_seed
 
 from mmadapt.composition import compose
 from mmadapt.contracts import Source
+from mmadapt.data.build import build_source, training_view
 from mmadapt.data.cache import GIBIBYTE, MemoryCache
 from mmadapt.data.dataset import MediaDataset
 from mmadapt.data.length import LengthLimit
 from mmadapt.data.quarantine import FILE, Quarantine
-from mmadapt.data.views import EachReference
 from mmadapt.errors import RecipeError
 from mmadapt.feature_memory import FeatureMemory
 from mmadapt.inserted import length_limit
@@ -101,7 +101,7 @@ class Session:
             "limit": self.limit(),
         }
         return MediaDataset(
-            EachReference(self.sources[split]),
+            training_view(self.sources[split]),
             self.model.head,
             self.model.require_tokenizer(),
             self.model.processors,
@@ -121,7 +121,9 @@ def start(resolved: ResolvedRecipe, folder: RunFolder, allow_code: bool, quiet: 
         MMAdaptError: a source, a model or a part cannot be built.
     """
     began = time.perf_counter()
-    sources = {name: part.cls(part.config) for name, part in resolved.sources.items()}
+    sources = {
+        name: build_source(part, resolved.recipe.data) for name, part in resolved.sources.items()
+    }
     for name, source in sources.items():
         if len(source) == 0:
             raise RecipeError(f"data.{name} has no samples")

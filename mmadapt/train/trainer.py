@@ -23,7 +23,7 @@ from mmadapt.checkpoint import WEIGHTS, read_tensors, write_tensors
 from mmadapt.data.collate import Collator, padding_id
 from mmadapt.data.dataset import MediaDataset
 from mmadapt.data.items import Failed
-from mmadapt.data.order import EpochSampler
+from mmadapt.data.order import EpochSampler, Grouping, weighted
 from mmadapt.data.quarantine import Quarantine
 from mmadapt.errors import RecipeError, TrainingError
 from mmadapt.train.callbacks import EpochOrder, ProgressBar, UnfreezeSchedule
@@ -70,7 +70,13 @@ class AdapterTrainer(Trainer):
         self.watch = (quarantine or Quarantine()).watch("train", len(dataset))
         seed = args.seed if args.data_seed is None else args.data_seed
         shuffle = args.train_sampling_strategy != "sequential"
-        self.order = EpochSampler(len(dataset), seed, shuffle=shuffle)
+        self.order = EpochSampler(
+            len(dataset),
+            seed,
+            shuffle=shuffle,
+            mixture=weighted(dataset.source),
+            grouping=_grouping(model, args, dataset),
+        )
         all_callbacks = [EpochOrder(self.order), UnfreezeSchedule(), *(callbacks or [])]
         if patience is not None:
             all_callbacks.append(EarlyStoppingCallback(patience))
@@ -127,9 +133,7 @@ class AdapterTrainer(Trainer):
                     callback.close()
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
-        if self.args.train_sampling_strategy in ("random", "sequential"):
-            return self.order
-        return super()._get_train_sampler(train_dataset)
+        return self.order
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
@@ -220,6 +224,20 @@ class AdapterTrainer(Trainer):
 
     def _load_best_model(self) -> None:
         self._load_from_checkpoint(str(self.state.best_model_checkpoint))
+
+
+def _grouping(
+    model: MultimodalModel, args: TrainingArguments, dataset: MediaDataset
+) -> Grouping | None:
+    """How `train.train_sampling_strategy: group_by_length` puts samples together, else None."""
+    strategy = args.train_sampling_strategy
+    if strategy in ("random", "sequential"):
+        return None
+    if strategy != "group_by_length":
+        known = "random, sequential or group_by_length"
+        raise RecipeError(f"train.train_sampling_strategy: use {known}, not {strategy}")
+    items = {name: int(encoder.num_items) for name, encoder in model.encoders.items()}  # type: ignore[arg-type]
+    return Grouping(dataset.lengths(items), args.train_batch_size)
 
 
 def _one_label_a_row(labels: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,6 @@
 import pytest
 
-from mmadapt.data.views import EachReference, InMemory, SwappedMedia, View, seeded_subset
+from mmadapt.data.views import EachReference, InMemory, SwappedMedia, View, WithSound, seeded_subset
 
 
 def sample(name, *references, target=None, media="image"):
@@ -78,3 +78,18 @@ def test_a_view_reads_its_source():
     assert [s["id"] for s in View(source, [3, 1])] == ["3", "1"]
     with pytest.raises(IndexError):
         View(source, [3, 1])[2]
+
+
+def test_clips_bring_their_sound():
+    clip = {"type": "video", "path": "a.mp4", "start": 1.0}
+    sound = {**clip, "type": "audio", "optional": True}
+    own = {"type": "audio", "path": "a.wav"}
+    image, frames = {"type": "image", "path": "a.png"}, {"type": "video", "value": [1, 2]}
+    source = InMemory(
+        [{"id": "", "media": media} for media in ([clip, image], [clip, own], [image], [frames])]
+        + [{"id": "text"}]
+    )
+    seen = [sample.get("media") for sample in WithSound(source)]
+    assert seen == [[sound, clip, image], [clip, own], [image], [frames], None]
+    stored = InMemory([{"id": "", "media": [{"type": "video", "value": b"mp4"}]}])
+    assert [part["type"] for part in WithSound(stored)[0]["media"]] == ["audio", "video"]

@@ -10,7 +10,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 
 from mmadapt.data.media.decode.container import open_container
-from mmadapt.data.media.decode.errors import Unreadable
+from mmadapt.data.media.decode.errors import NO_SOUND_TRACK, Unreadable
 from mmadapt.data.media.decode.waveform import Part, check_complete, check_length
 
 PREROLL = 0.25
@@ -32,7 +32,7 @@ def read(path: str, part: Part) -> tuple[int, np.ndarray]:
     """
     with open_container(path, "audio") as container:
         if not container.streams.audio:
-            raise Unreadable("it has no sound track", "Leave it out, or use another file.")
+            raise Unreadable(NO_SOUND_TRACK, "Leave it out, or use another file.")
         stream = container.streams.audio[0]
         if stream.codec_context is None:
             raise Unreadable("FFmpeg has no decoder for its sound track")

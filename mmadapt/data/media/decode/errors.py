@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+NO_SOUND_TRACK = "it has no sound track"
+
 
 class Unreadable(Exception):
     """A file that cannot be read as what was asked.
