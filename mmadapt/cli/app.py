@@ -14,6 +14,7 @@ from mmadapt.cli.check import check
 from mmadapt.cli.compare import compare
 from mmadapt.cli.evaluate import evaluate
 from mmadapt.cli.generate import generate
+from mmadapt.cli.new_plugin import new_plugin
 from mmadapt.cli.plugins import plugins
 from mmadapt.cli.reproduce import reproduce
 from mmadapt.cli.show import show
@@ -88,5 +89,5 @@ def _options(
     """Teach a frozen language model to perceive: any encoder, any LM, one recipe."""
 
 
-for _command in (train, evaluate, generate, check, compare, reproduce, bench, show, plugins):
+for _command in (train, evaluate, generate, check, compare, reproduce, bench, show, plugins, new_plugin):
     app.command()(_command)

@@ -1,0 +1,1 @@
+"""A plugin of mmadapt: the fusion `example`."""

@@ -1,0 +1,15 @@
+"""Announces the source; nothing here imports torch, so that listing plugins stays fast."""
+
+from __future__ import annotations
+
+from mmadapt.hookspecs import Register, hookimpl
+
+
+@hookimpl
+def register_sources(register: Register) -> None:
+    """Announces `example`."""
+    register(
+        "example",
+        "mmadapt_example.source:ExampleSource",
+        "one line for `mmadapt plugins`",
+    )

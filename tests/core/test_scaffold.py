@@ -1,0 +1,97 @@
+"""New plugin packages: their own tests pass as written; names and folders are checked."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from mmadapt.cli.app import app
+from mmadapt.errors import PluginError
+from mmadapt.scaffold import KINDS, rendered, write_plugin
+
+CONTENTS = [
+    ".github/workflows/tests.yml",
+    ".gitignore",
+    "README.md",
+    "mmadapt_blur/__init__.py",
+    "mmadapt_blur/fusion.py",
+    "mmadapt_blur/plugin.py",
+    "pyproject.toml",
+    "tests/test_fusion.py",
+]
+
+
+def test_the_tests_of_every_kind_pass_as_written(tmp_path):
+    folders = [write_plugin(kind, f"my_{kind}", tmp_path) for kind in KINDS]
+    path = os.pathsep.join(map(str, folders))
+    options = ["-q", "-c", os.devnull, "--rootdir", tmp_path, "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, "--import-mode=importlib"]
+        + [folder / "tests" for folder in folders],
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 70
+
+
+def test_a_package_is_whole_and_nothing_of_the_template_is_left(tmp_path):
+    folder = write_plugin("fusion", "blur", tmp_path)
+    files = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+    assert files == set(CONTENTS)
+    for file in files:
+        assert "example" not in (folder / file).read_text().lower()
+    project = tomllib.loads((folder / "pyproject.toml").read_text())
+    assert project["project"]["name"] == "mmadapt-blur"
+    assert project["project"]["entry-points"]["mmadapt"] == {"blur": "mmadapt_blur.plugin"}
+    assert "class BlurFusion(Fusion):" in (folder / "mmadapt_blur/fusion.py").read_text()
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_files_are_what_they_say(kind):
+    for path, text in rendered(kind, f"soft_{kind}"):
+        if path.suffix == ".py":
+            compile(text, str(path), "exec")
+            assert f"{kind.capitalize()}{kind.capitalize()}" not in text
+            assert max(map(len, text.splitlines()), default=0) <= 100
+        if path.suffix == ".yml":
+            assert yaml.safe_load(text)["jobs"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "message"),
+    [
+        ("fusions", "blur", "unknown kind 'fusions'; kinds: encoder, fusion"),
+        ("fusion", "Blur", "the name 'Blur' may hold lower-case letters"),
+        ("fusion", "../blur", "may hold"),
+        ("fusion", "2d", "a letter first"),
+        ("fusion", "my-blur", "digits and '_'"),
+        ("fusion", "adem", "the fusion 'adem' exists already"),
+        ("encoder", "vision", "a package 'mmadapt_vision' is installed already"),
+    ],
+)
+def test_what_cannot_be_written(kind, name, message, tmp_path):
+    with pytest.raises(PluginError, match=re.escape(message)):
+        write_plugin(kind, name, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_tells_what_is_next_and_never_overwrites(tmp_path):
+    arguments = ["new-plugin", "metric", "share", "--output", str(tmp_path / "new")]
+    first, second = (CliRunner().invoke(app, arguments) for _ in range(2))
+    folder = tmp_path / "new" / "mmadapt-share"
+    assert first.exit_code == 0
+    assert first.stdout.splitlines()[0] == f"wrote {folder}; next:"
+    assert (second.exit_code, second.stderr) == (
+        2,
+        f"error: {folder} exists already; choose another name or --output\n",
+    )
