@@ -79,6 +79,26 @@ def target_ids(
     return ids if tokenizer.eos_token_id is None else [*ids, tokenizer.eos_token_id]
 
 
+def preview(encoded: EncodedText, tokenizer: PreTrainedTokenizerBase) -> str:
+    """One line that shows a sample: what is learnt in `[…]`, media as `<media>`, and the counts."""
+    shown, run = [], list[int]()
+    length = len(encoded.input_ids)
+    for column in range(length + 1):
+        at_media = encoded.media_positions.count(column)
+        learnt, before = (
+            0 <= place < length and encoded.labels[place] != IGNORE_INDEX
+            for place in (column, column - 1)
+        )
+        if run and (at_media or learnt != before or column == length):
+            text = str(tokenizer.decode(run)).replace("\n", "\\n")
+            shown.append(f"[{text}]" if before else text)
+            run = []
+        shown += [MEDIA_MARKER] * at_media
+        run += encoded.input_ids[column : column + 1]
+    count = sum(label != IGNORE_INDEX for label in encoded.labels)
+    return f"{' '.join(shown)} ({length - count} tokens given, {count} learnt)"
+
+
 def plain_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """The ids of `text` without special tokens."""
     return list(tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
