@@ -125,8 +125,11 @@ def answer(
     """
     from mmadapt.data.inputs import collate_prompts, samples_from_media
     from mmadapt.data.loader import to_device
+    from mmadapt.data.views import InMemory, WithSound
 
     samples, is_batch = samples_from_media(media, prompt, set(model.modalities))
+    if model.recipe is not None and model.recipe.data.audio_from_video:
+        samples = list(WithSound(InMemory(samples)))
     if choices is not None:
         _add_choices(model.head, samples, choices)
     batch = collate_prompts(samples, model.head, model.require_tokenizer(), model.processors)
