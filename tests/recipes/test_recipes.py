@@ -18,8 +18,15 @@ def test_there_are_recipes():
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(FOLDER)))
-def test_passes_the_dry_run(path, monkeypatch, tmp_path):
+def test_passes_the_dry_run(path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("mmadapt.checking._previews", lambda _: [])  # renders nothing
     report = dry_run(load_recipe(path))
     assert report.trainable_parameters > 0
-    assert path.read_text().startswith(f"# mmadapt train recipes/{path.relative_to(FOLDER)}")
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(FOLDER)))
+def test_the_first_line_says_how_to_run_it(path):
+    command = "bench" if path.parent.name == "bench" else "train"
+    first = f"# mmadapt {command} recipes/{path.relative_to(FOLDER)}"
+    assert path.read_text().startswith("# " if path.stem == "base" else first)
