@@ -110,7 +110,7 @@ def answer_batch(
 def answer(
     model: MultimodalModel,
     media: Mapping[str, Any],
-    prompt: str | list[str] | None,
+    prompt: Any,
     options: dict[str, Any],
     choices: list[str] | list[list[str]] | None = None,
 ) -> str | list[str]:
@@ -119,7 +119,7 @@ def answer(
     Args:
         model: a composed model.
         media: by modality a file, a value, a list of these, or None.
-        prompt: one, one for each, or None for the head's own.
+        prompt: one, one for each, or None for the head's own; a text, or a list of messages.
         options: of `transformers.GenerationConfig`.
         choices: to choose among, for all or for each, where the head takes any.
     """
@@ -130,6 +130,9 @@ def answer(
     samples, is_batch = samples_from_media(media, prompt, set(model.modalities))
     if model.recipe is not None and model.recipe.data.audio_from_video:
         samples = list(WithSound(InMemory(samples)))
+    if not model.head.takes_messages and any("messages" in sample for sample in samples):
+        reason = f"{type(model.head).__name__} takes no messages; give a text, or use the head chat"
+        raise DataError("generate", None, reason)
     if choices is not None:
         _add_choices(model.head, samples, choices)
     batch = collate_prompts(samples, model.head, model.require_tokenizer(), model.processors)

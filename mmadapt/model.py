@@ -295,7 +295,7 @@ class MultimodalModel(AdapterModule):
         video: Any = None,
         image: Any = None,
         audio: Any = None,
-        prompt: str | list[str] | None = None,
+        prompt: str | list[Any] | None = None,
         choices: list[str] | list[list[str]] | None = None,
         **options: Any,
     ) -> str | list[str]:
@@ -303,10 +303,11 @@ class MultimodalModel(AdapterModule):
 
         Args:
             video: a file, (t, h, w, 3) frames, or a list of PIL images (one clip).
-            image: a file, a PIL image or an (h, w, 3) array.
+            image: a file, a PIL image or an (h, w, 3) array; in a batch also a list of these, for
+                a sample with several.
             audio: a file, or a mono waveform with its rate, `(waveform, sampling_rate)`.
-            prompt: the text before the answer, the question or the user's turn, as the head has it;
-                default: the head's own.
+            prompt: the text before the answer, the question or the user's turn, as the head has it,
+                or a list of messages (chat); default: the head's own.
             choices: answers to choose among, where the head does (classify, choice).
             options: of `transformers.GenerationConfig`, e.g. `max_new_tokens`, `num_beams`.
 

@@ -39,7 +39,10 @@ Choice = Annotated[
 ]
 Input = Annotated[
     Path | None,
-    typer.Option("--input", help="JSONL of records with video, image, audio, prompt, choices, id."),
+    typer.Option(
+        "--input",
+        help="JSONL of records with video, image, audio, prompt or messages, choices, id.",
+    ),
 ]
 Output = Annotated[Path | None, typer.Option("--output", help="JSONL to write the answers to.")]
 MaxNewTokens = Annotated[int | None, typer.Option(min=1, help="Longest answer, in tokens.")]

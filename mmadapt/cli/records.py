@@ -75,8 +75,8 @@ def read_records(file: Path, prompt: str | None) -> list[Record]:
     """Read a JSONL file; media paths are relative to its folder.
 
     Args:
-        file: One JSON object a line, with `video`, `image`, `audio`, `prompt` (or `question`),
-            `choices`, `id`.
+        file: One JSON object a line, with `video`, `image`, `audio`, `prompt` (or `question`, or
+            `messages`), `choices`, `id`.
         prompt: The prompt of records without one.
 
     Raises:
@@ -170,7 +170,11 @@ def _record(file: Path, number: int, line: str, prompt: str | None) -> Record:
     if choices is not None and not (is_list and choices):
         raise DataError(file, number, "choices is not a list of texts")
     found: Record = {key: str(file.parent / record[key]) for key in MODALITIES if record.get(key)}
-    texts_given = [record.get(key) for key in ("prompt", "question")]
+    messages = record.get("messages")
+    are_messages = isinstance(messages, list) and all(isinstance(m, dict) for m in messages)
+    if messages is not None and not (are_messages and messages):
+        raise DataError(file, number, "messages is not a list of messages")
+    texts_given = [record.get(key) for key in ("messages", "prompt", "question")]
     text = next((given for given in texts_given if given is not None), prompt)
     if not found and text is None:
         raise DataError(file, number, "has neither video, image or audio nor a prompt")

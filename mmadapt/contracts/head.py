@@ -48,6 +48,7 @@ class Head:
         special_tokens: tokens that the tokenizer is given where it lacks them.
         score: how the log-probabilities of a candidate's tokens become its score.
         takes_choices: whether it reads a sample's `choices`.
+        takes_messages: whether it reads a sample's `messages`.
     """
 
     Config: ClassVar[type[BaseModel]]
@@ -58,6 +59,7 @@ class Head:
     special_tokens: tuple[str, ...] = ()
     score: Score = "sum"
     takes_choices: bool = False
+    takes_messages: bool = False
 
     def __init__(self, config: Any) -> None:
         self.config = config

@@ -19,14 +19,16 @@ if TYPE_CHECKING:
 
 
 def samples_from_media(
-    media: Mapping[str, Any], prompt: str | list[str] | None, modalities: set[str]
+    media: Mapping[str, Any], prompt: Any, modalities: set[str]
 ) -> tuple[list[Sample], bool]:
     """Turns the arguments of `generate` into samples.
 
     Args:
         media: by modality a file, an in-memory value, a list of these (a batch), or None. A list of
-            pictures given as video is one clip.
-        prompt: one for all, one for each, or None for the head's own.
+            pictures given as video is one clip; a list of pictures or sounds in a batch belongs to
+            one sample.
+        prompt: one for all, one for each, or None for the head's own; each is a text, or the
+            messages of a conversation.
         modalities: what the model perceives.
 
     Returns:
@@ -44,7 +46,7 @@ def samples_from_media(
     if not given and prompt is None:
         raise DataError("generate", None, "give it media or a prompt")
     lists = {kind: value for kind, value in given.items() if _is_batch(kind, value)}
-    if isinstance(prompt, list):
+    if isinstance(prompt, list) and not _is_conversation(prompt):
         lists["prompt"] = prompt
     counts = {kind: len(value) for kind, value in lists.items()}
     if len(set(counts.values())) > 1 or 0 in counts.values():
@@ -53,11 +55,15 @@ def samples_from_media(
     samples: list[Sample] = []
     for row in range(next(iter(counts.values()), 1)):
         parts = [
-            _part(kind, value[row] if kind in lists else value) for kind, value in given.items()
+            _part(kind, one)
+            for kind, value in given.items()
+            for one in _several(kind, value[row] if kind in lists else value)
         ]
         sample: Sample = {"id": f"input {row + 1}", "media": parts}
         if prompt is not None:
-            sample["prompt"] = prompt[row] if isinstance(prompt, list) else prompt
+            asked = prompt[row] if "prompt" in lists else prompt
+            key = "messages" if _is_conversation(asked) else "prompt"
+            sample[key] = asked  # type: ignore[literal-required]
         samples.append(sample)
     return samples, bool(lists)
 
@@ -80,6 +86,16 @@ def collate_prompts(
         if isinstance(item, Failed):
             raise item.error
     return Collator(padding_id(tokenizer), with_labels=False)(items)
+
+
+def _several(kind: str, value: Any) -> list[Any]:
+    """The media of one kind in one sample."""
+    return value if isinstance(value, list) and kind != "video" else [value]
+
+
+def _is_conversation(prompt: Any) -> bool:
+    """Whether a prompt is a list of messages rather than a text or a list of prompts."""
+    return isinstance(prompt, list) and bool(prompt) and isinstance(prompt[0], Mapping)
 
 
 def _is_batch(kind: str, value: Any) -> bool:

@@ -35,6 +35,7 @@ class ChatHead(Head):
     """
 
     Config = ChatConfig
+    takes_messages = True
 
     def messages(self, sample: Sample) -> list[Message]:
         """The conversation, with all of its turns."""

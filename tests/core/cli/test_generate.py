@@ -166,6 +166,7 @@ def test_a_bad_file_fails_alone_and_is_named(model, tmp_path):
         ("[1]", "in.jsonl:2: not a JSON object"),
         ('{"image": 5}', "in.jsonl:2: image is not text"),
         ('{"image": "b.png", "question": 5}', "in.jsonl:2: question is not text"),
+        ('{"image": "b.png", "messages": ["x"]}', "in.jsonl:2: messages is not a list of"),
         ('{"image": "b.png", "choices": "x"}', "in.jsonl:2: choices is not a list of texts"),
         ('{"image": "b.png", "choices": []}', "in.jsonl:2: choices is not a list of texts"),
         ('{"id": 5}', "in.jsonl:2: has neither video, image or audio nor a prompt"),

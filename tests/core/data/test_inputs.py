@@ -47,6 +47,19 @@ def test_prompts_go_with_their_samples():
     assert samples[0]["media"] == []
 
 
+def test_a_conversation_is_one_prompt():
+    turns = [{"role": "user", "content": "x"}]
+    samples, is_batch = samples_from_media({"image": "a"}, turns, IMAGE)
+    assert samples[0]["messages"] == turns and "prompt" not in samples[0] and not is_batch
+    samples, is_batch = samples_from_media({}, [turns, "y"], IMAGE)
+    assert (samples[0]["messages"], samples[1]["prompt"], is_batch) == (turns, "y", True)
+
+
+def test_a_list_within_a_batch_belongs_to_one_sample():
+    both = {"image": [["a", "b"], ["c"]], "audio": ["x", ["y", "z"]]}
+    assert media_of(both) == ([["a", "b", "x"], ["c", "y", "z"]], True)
+
+
 @pytest.mark.parametrize(
     ("media", "prompt", "reason"),
     [
