@@ -1,4 +1,5 @@
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -233,6 +234,16 @@ def test_a_sample_that_cannot_be_used_is_named(changes, reason):
     failed = dataset(Wrong(world.ColourConfig()), limit=LengthLimit(8), substitute=True)[3]
     assert isinstance(failed.error, DataError)
     assert "s3" in str(failed.error) and reason in str(failed.error)
+
+
+def test_a_sample_without_a_labelled_token_is_an_error_not_a_loss_of_zero():
+    class Unlabelled(world.PlainHead):
+        def encode(self, *args, **kwargs):
+            encoded = super().encode(*args, **kwargs)
+            return replace(encoded, labels=[-100] * len(encoded.labels))
+
+    failed = dataset(head=Unlabelled(None), substitute=True)[3]
+    assert failed.kind == "wrong" and "s3: has no labelled token" in str(failed.error)
 
 
 class Chatty(world.ColourSource):

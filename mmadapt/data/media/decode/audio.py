@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mmadapt.data.media.decode.errors import Unreadable
+from mmadapt.data.media.decode.errors import CutShort, Unreadable
 from mmadapt.data.media.decode.waveform import Part
 
 BACKENDS = {
@@ -37,6 +37,8 @@ def read(request: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
         try:
             backend = importlib.import_module(BACKENDS[name])
             sampling_rate, waveform = backend.read(request["path"], part)
+        except CutShort:
+            raise
         except Unreadable as error:
             reasons.append(error)
         except Exception as error:  # a decoder's own; the next one may do better

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import soundfile
 
-from mmadapt.data.media.decode.errors import Unreadable
+from mmadapt.data.media.decode.errors import CutShort, Unreadable
 from mmadapt.data.media.decode.waveform import Part, check_complete, check_length
 
 BLOCK = 2**20
+_CUT = re.compile(r"^\s*(?:data|SSND)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
+_STREAMED = 2**31 - 2**16
+"""Sizes from here on are what programs write that could not know the size."""
 
 
 def read(path: str, part: Part) -> tuple[int, np.ndarray]:
@@ -32,9 +37,26 @@ def read(path: str, part: Part) -> tuple[int, np.ndarray]:
         raise Unreadable(f"soundfile: {reason}") from None
 
 
+def _check_size(file: soundfile.SoundFile, part: Part) -> None:
+    """Refuses a WAV or AIFF file that is shorter than its header says.
+
+    Every decoder would read what is left of it without a word.
+    """
+    sizes = _CUT.search(file.extra_info)
+    if sizes is None or int(sizes[1]) >= _STREAMED:
+        return
+    actual = file.frames / file.samplerate
+    announced = actual * int(sizes[1]) / max(1, int(sizes[2]))
+    try:
+        check_complete(part.seconds(announced), part.seconds(actual), part.start)
+    except Unreadable as error:
+        raise CutShort(error.reason, error.advice) from None
+
+
 def _read(file: soundfile.SoundFile, part: Part) -> np.ndarray:
     rate = file.samplerate
     seconds = part.seconds(file.frames / rate)
+    _check_size(file, part)
     count, channels = round(seconds * rate), 1 if part.mono else file.channels
     check_length(seconds, count * channels)
     waveform = np.empty((channels, count), np.float32)

@@ -16,3 +16,7 @@ class Unreadable(Exception):
     def __init__(self, reason: str, advice: str = "") -> None:
         self.reason, self.advice = reason, advice
         super().__init__(reason, advice)
+
+
+class CutShort(Unreadable):
+    """A file that is known to be incomplete, whatever another decoder makes of it."""

@@ -71,11 +71,11 @@ def as_frame(pixels, pixel_format):
 
 
 def write_sound(container, stream, waveform):
-    """Encodes a mono float waveform into an open container."""
-    rate = stream.codec_context.sample_rate
-    for at in range(0, len(waveform), 1024):
-        block = np.ascontiguousarray(waveform[None, at : at + 1024], np.float32)
-        frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="mono")
+    """Encodes a float waveform, (samples,) or (channels, samples), into an open container."""
+    rate, waveform = stream.codec_context.sample_rate, np.atleast_2d(waveform)
+    for at in range(0, waveform.shape[1], 1024):
+        block = np.ascontiguousarray(waveform[:, at : at + 1024], np.float32)
+        frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=stream.layout.name)
         frame.sample_rate, frame.pts, frame.time_base = rate, at, Fraction(1, rate)
         container.mux(stream.encode(frame))
     container.mux(stream.encode(None))

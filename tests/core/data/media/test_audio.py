@@ -27,9 +27,9 @@ def steps(rate, seconds=4):
     return np.concatenate([tone(1, rate, 300.0 * (i + 1)) for i in range(seconds)])
 
 
-def write_m4a(path, waveform, rate):
+def write_m4a(path, waveform, rate, layout="mono"):
     with av.open(str(path), "w") as container:
-        write_sound(container, container.add_stream("aac", rate=rate, layout="mono"), waveform)
+        write_sound(container, container.add_stream("aac", rate=rate, layout=layout), waveform)
     return path
 
 
@@ -52,6 +52,43 @@ def test_any_format_comes_at_the_wanted_rate(tmp_path, backend, suffix, channels
     assert waveform.shape == pytest.approx((RATE,), abs=max(1, padding * RATE))
     assert pitch(waveform[:RATE], RATE) == pytest.approx(440, abs=2)
     assert np.abs(waveform[2000:14000]).max() == pytest.approx(0.5, abs=0.06)
+
+
+WIDE = [
+    (suffix, channels, rate)
+    for suffix, rates, most in (
+        ("wav", (8000, 11025, 48000, 96000), 6),
+        ("flac", (8000, 22050, 96000), 6),
+        ("ogg", (11025, 48000), 6),
+        ("mp3", (16000, 32000, 48000), 2),
+        ("m4a", (8000, 22050, 48000, 96000), 6),
+    )
+    for rate in rates
+    for channels in (1, 2, 6)
+    if channels <= most
+]
+
+
+@pytest.mark.parametrize(("suffix", "channels", "rate"), WIDE)
+def test_rates_and_channels(tmp_path, suffix, channels, rate):
+    """A tone of equal strength on every channel keeps pitch, length and strength."""
+    path, sound = tmp_path / f"a.{suffix}", np.stack([tone(1, rate)] * channels, axis=1)
+    if suffix == "m4a":
+        layout = {1: "mono", 2: "stereo", 6: "5.1"}[channels]
+        write_m4a(path, sound.T, rate, layout)
+    else:
+        soundfile.write(path, sound, rate)
+    for mono, shape in ((True, ()), (False, (channels,))):
+        waveform = read_audio(path, sampling_rate=RATE, mono=mono)
+        assert waveform.shape[:-1] == shape
+        assert waveform.shape[-1] == pytest.approx(RATE, abs=0.14 * RATE)  # blocks of AAC and mp3
+        tones = [heard[3000:12000] for heard in waveform.reshape(-1, waveform.shape[-1])]
+        pure = [part for part in tones if pitch(part, RATE) == pytest.approx(440, abs=3)]
+        # 440 Hz may be too high for the subwoofer of a lossy codec
+        may_miss = not mono and channels == 6 and suffix in ("ogg", "m4a")
+        assert len(tones) - may_miss <= len(pure) <= len(tones)
+        for part in pure:
+            assert np.sqrt(2) * part.std() == pytest.approx(0.5, abs=0.1)
 
 
 def test_samples_at_the_files_own_rate_are_exact(tmp_path, backend):
@@ -149,7 +186,7 @@ def test_no_sound_file(tmp_path):
     assert "not an audio file" in failure(tmp_path / "a.raw")
 
 
-@pytest.mark.parametrize("suffix", ["flac", "mp3", "m4a"])
+@pytest.mark.parametrize("suffix", ["wav", "aiff", "flac", "mp3", "m4a"])
 def test_cut_file(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, RATE * 6).astype(np.float32)
@@ -159,6 +196,24 @@ def test_cut_file(tmp_path, suffix):
         soundfile.write(path, noise, RATE)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert any(word in failure(path) for word in ("damaged", "cut short", "Invalid data"))
+
+
+def test_a_part_before_the_cut_is_read(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(6, RATE), RATE)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert len(read_audio(path, sampling_rate=RATE, end=2.5)) == 2.5 * RATE
+    assert "its data end at 3.00 s of the 4.00 s" in failure(path, start=1.0, end=4.0)
+
+
+def test_a_streamed_wav_that_could_not_know_its_size(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(1, RATE), RATE)
+    data = bytearray(path.read_bytes())
+    place = data.index(b"data")
+    data[4:8] = data[place + 4 : place + 8] = b"\xff" * 4
+    path.write_bytes(data)
+    assert len(read_audio(path, sampling_rate=RATE)) == RATE
 
 
 def test_samples_that_are_no_numbers(tmp_path):
