@@ -17,6 +17,7 @@ from mmadapt.cli.generate import generate
 from mmadapt.cli.new_plugin import new_plugin
 from mmadapt.cli.plugins import plugins
 from mmadapt.cli.reproduce import reproduce
+from mmadapt.cli.schema import schema
 from mmadapt.cli.show import show
 from mmadapt.cli.train import train
 from mmadapt.errors import MMAdaptError, RecipeError
@@ -89,5 +90,17 @@ def _options(
     """Teach a frozen language model to perceive: any encoder, any LM, one recipe."""
 
 
-for _command in (train, evaluate, generate, check, compare, reproduce, bench, show, plugins, new_plugin):
+for _command in (
+    train,
+    evaluate,
+    generate,
+    check,
+    compare,
+    reproduce,
+    bench,
+    show,
+    schema,
+    plugins,
+    new_plugin,
+):
     app.command()(_command)

@@ -97,7 +97,7 @@ def train_problems(node: Node) -> list[Problem]:
             problems.append(place.problem(f"train.{key}", "unknown key", hint))
     rest = [key for key in keys if key not in _ELSEWHERE and key not in _MEANT]
     if rest:
-        problems += _validated(node, ("train",), rest, _training_arguments(), own)
+        problems += _validated(node, ("train",), rest, training_arguments(), own)
     return problems
 
 
@@ -109,7 +109,7 @@ def generate_problems(node: Node) -> list[Problem]:
     """
     path = ("evaluate", "generate")
     keys = _keys(node, path)
-    return _validated(node, path, keys, _generation_config(), ()) if keys else []
+    return _validated(node, path, keys, generation_config(), ()) if keys else []
 
 
 def _keys(node: Node, path: Steps) -> list[str]:
@@ -135,7 +135,7 @@ def _validated(
 
 
 @cache
-def _training_arguments() -> type[BaseModel]:
+def training_arguments() -> type[BaseModel]:
     """Return a model with the fields and types of `TrainingArguments`."""
     from transformers import TrainingArguments
 
@@ -148,7 +148,7 @@ def _training_arguments() -> type[BaseModel]:
 
 
 @cache
-def _generation_config() -> type[BaseModel]:
+def generation_config() -> type[BaseModel]:
     """Return a model with the keys of `GenerationConfig`, typed where a mistake is likely."""
     from transformers import GenerationConfig
 
