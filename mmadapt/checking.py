@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
 from mmadapt.attach import Attachment
 from mmadapt.composition import fusion_context, refuse_reserved_names
@@ -20,12 +20,12 @@ from mmadapt.configurations import Configurations, placed
 from mmadapt.contracts import EncoderInfo, Fusion
 from mmadapt.data.build import build_source
 from mmadapt.errors import MMAdaptError, RecipeError
+from mmadapt.lm import load_config, load_tokenizer
 from mmadapt.recipe import Recipe, ResolvedRecipe, resolve
 from mmadapt.report import trainable_rows
 from mmadapt.text import add_special_tokens, plain_ids, preview
 from mmadapt.towers import meta_tower, unfrozen_sizes
 from mmadapt.types import Features, State, TextInputs
-from mmadapt.weights import load_pretrained
 
 _TEXT, _UNKNOWN_TOKENS = 16, 16  # text positions, and tokens of an encoder that cannot say its grid
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -127,7 +127,7 @@ def _tokenizer(recipe: Recipe, files: Configurations) -> tuple[Any, list[str]]:
     if part.model in files.used and part.tokenizer is None:
         return _words, [message]
     try:
-        tokenizer = load_pretrained(AutoTokenizer.from_pretrained, part.tokenizer or part.model)
+        tokenizer = load_tokenizer(part)
     except MMAdaptError:
         return _words, [message]
     return lambda text: plain_ids(tokenizer, text), []
@@ -140,7 +140,7 @@ def _words(text: str) -> list[int]:
 def _meta_lm(recipe: Recipe, files: Configurations) -> nn.Module:
     part = recipe.lm
     place = files.place(part.model)
-    config = load_pretrained(AutoConfig.from_pretrained, place, revision=part.revision)
+    config = load_config(part, place)
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # sdpa looks into the mask to see whether anything is padded; meta tensors hold nothing.
@@ -234,7 +234,7 @@ def _previews(recipe: ResolvedRecipe) -> list[str]:
     try:
         samples = list(islice(iter(build_source(source, recipe.recipe.data)), 3))
         missing = "tokenizer"
-        tokenizer = load_pretrained(AutoTokenizer.from_pretrained, part.tokenizer or part.model)
+        tokenizer = load_tokenizer(part)
     except MMAdaptError as error:
         return [f"skipped: no {missing} here ({error})"]
     head = recipe.head.cls(recipe.head.config)

@@ -9,16 +9,16 @@ from typing import Any, cast
 import torch
 from pydantic import BaseModel
 from torch import nn
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mmadapt.contracts import Encoder, Fusion, FusionContext, Head, encoder_info
-from mmadapt.errors import AdapterError, ModelError, RecipeError
-from mmadapt.lm import load_lm
+from mmadapt.errors import AdapterError, RecipeError
+from mmadapt.lm import load_lm, load_tokenizer
 from mmadapt.model import MultimodalModel
 from mmadapt.recipe import LMPart, Recipe, ResolvedRecipe, load_recipe, resolve
 from mmadapt.text import add_special_tokens, plain_ids
 from mmadapt.unfreeze import unfreeze
-from mmadapt.weights import hub_is_reachable, load_pretrained, offline
+from mmadapt.weights import hub_is_reachable, offline
 
 
 def compose(
@@ -252,12 +252,7 @@ def _download(repo_id: str) -> Path:
 def _load_tokenizer(part: LMPart, lm: Any) -> PreTrainedTokenizerBase | None:
     if isinstance(lm, PreTrainedModel) and not part.tokenizer and not lm.name_or_path:
         return None
-    try:
-        tokenizer = load_pretrained(
-            AutoTokenizer.from_pretrained, part.tokenizer or part.model, revision=part.revision
-        )
-    except ModelError as error:
-        raise ModelError(f"tokenizer: {error}") from error
+    tokenizer = load_tokenizer(part)
     if tokenizer.pad_token_id is None:  # padding is masked, so any id serves
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
     return tokenizer

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from mmadapt.errors import MissingDependency, ModelError
 from mmadapt.recipe import LMPart
@@ -21,7 +27,8 @@ def load_lm(part: LMPart, allow_code: bool = False) -> PreTrainedModel:
 
     Raises:
         ModelError: it cannot be loaded, or it brings code that is not allowed.
-        MissingDependency: quantisation is asked for and bitsandbytes is not installed.
+        MissingDependency: quantisation is asked for and bitsandbytes is not installed, or a GGUF
+            file and gguf is not.
     """
     if part.trust_remote_code and not allow_code:
         raise ModelError(
@@ -31,12 +38,41 @@ def load_lm(part: LMPart, allow_code: bool = False) -> PreTrainedModel:
         "dtype": part.dtype if part.dtype == "auto" else getattr(torch, part.dtype),
         "attn_implementation": part.attn_implementation,
         "revision": part.revision,
+        "gguf_file": part.gguf_file,
         "device_map": part.device_map,
         "trust_remote_code": part.trust_remote_code or None,
     }
     if part.quantization is not None:
         options["quantization_config"] = _quantization(part.quantization)
     return load_pretrained(AutoModelForCausalLM.from_pretrained, part.model, **options)
+
+
+def load_config(part: LMPart, place: str | None = None) -> Any:
+    """The configuration of the LM, without its weights.
+
+    Args:
+        part: the recipe's `lm` block.
+        place: a folder that holds it, in place of `part.model`.
+
+    Raises:
+        ModelError: it cannot be had.
+    """
+    options = {"revision": part.revision, "gguf_file": part.gguf_file}
+    return load_pretrained(AutoConfig.from_pretrained, place or part.model, **options)
+
+
+def load_tokenizer(part: LMPart) -> PreTrainedTokenizerBase:
+    """The tokenizer that belongs to the LM, or the one that the recipe names.
+
+    Raises:
+        ModelError: it cannot be had.
+    """
+    own = {} if part.tokenizer else {"revision": part.revision, "gguf_file": part.gguf_file}
+    model = part.tokenizer or part.model
+    try:
+        return load_pretrained(AutoTokenizer.from_pretrained, model, **own)
+    except ModelError as error:
+        raise ModelError(f"tokenizer: {error}") from error
 
 
 def _quantization(kind: str) -> Any:

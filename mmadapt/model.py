@@ -121,9 +121,21 @@ class MultimodalModel(AdapterModule):
         return embedding_device(self.lm)
 
     @property
+    def hf_device_map(self) -> Any:
+        """Where the parts of a placed LM lie; trainers ask whether there is such a map.
+
+        Raises:
+            AttributeError: the LM is not placed so.
+        """
+        if not self.is_placed:
+            raise AttributeError("hf_device_map")
+        return getattr(self.lm, "hf_device_map", None) or {"": str(self.device)}
+
+    @property
     def is_placed(self) -> bool:
         """Whether `lm.device_map` or `lm.quantization` fixed where the LM lies."""
-        return is_placed(self.lm)
+        by_recipe = self.recipe is not None and self.recipe.lm.device_map is not None
+        return by_recipe or is_placed(self.lm)
 
     def place(self, device: str | torch.device | None = None) -> MultimodalModel:
         """Moves what may be moved to a device; default: a GPU if there is one.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def is_placed(lm: nn.Module) -> bool:
-    """Whether `device_map` or quantisation fixed where the LM lies, so that it must stay there."""
+    """Whether an LM says itself that several devices or quantisation fix where it lies."""
     return (
         getattr(lm, "hf_device_map", None) is not None
         or getattr(lm, "is_quantized", False)
@@ -44,7 +44,7 @@ def place(model: MultimodalModel, device: str | torch.device | None = None) -> N
     Raises:
         ModelError: the LM is placed elsewhere than on `device`, or the device cannot be used.
     """
-    if is_placed(model.lm):
+    if model.is_placed:
         home = embedding_device(model.lm)
         if device is not None and not _same(torch.device(device), home):
             raise ModelError(

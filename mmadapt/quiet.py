@@ -21,7 +21,7 @@ def quiet_transformers() -> Iterator[None]:
         with warnings.catch_warnings():
             for category in (FutureWarning, DeprecationWarning):
                 warnings.simplefilter("ignore", category)
-            for package in ("transformers", "accelerate", "torch.utils.data"):
+            for package in ("transformers", "accelerate", "torch.utils.data", "bitsandbytes"):
                 warnings.filterwarnings("ignore", module=package, category=UserWarning)
             yield
     finally:

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import torch
 from tqdm import tqdm
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from mmadapt.bench.measure import generation, peak_bytes, seconds
 from mmadapt.bench.rows import Result, Row, summarize
@@ -19,9 +19,9 @@ from mmadapt.composition import fusion_context
 from mmadapt.configurations import Configurations, placed
 from mmadapt.contracts import Encoder, Fusion
 from mmadapt.errors import RecipeError
-from mmadapt.lm import load_lm
+from mmadapt.lm import load_config, load_lm
 from mmadapt.recipe import FusionPart, ResolvedRecipe, resolve
-from mmadapt.weights import load_pretrained, untrained
+from mmadapt.weights import untrained
 
 AGAINST = ("text-only", "text-only-labelled", "prefix", "prefix-lora")
 
@@ -126,7 +126,7 @@ def _lm(resolved: ResolvedRecipe, options: Options) -> PreTrainedModel:
         lm = load_lm(part)
     else:
         place = Configurations(resolved.recipe).place(part.model)
-        config = load_pretrained(AutoConfig.from_pretrained, place, revision=part.revision)
+        config = load_config(part, place)
         dtype = torch.float32 if part.dtype == "auto" else getattr(torch, part.dtype)
         with torch.device(device):
             lm = AutoModelForCausalLM.from_config(

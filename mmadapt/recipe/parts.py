@@ -20,7 +20,11 @@ from mmadapt.recipe.schema import EncoderPart, FusionPart, MixedPart, Part, defa
 from mmadapt.registry import Entry, Registry
 
 P = TypeVar("P", bound=Part)
-_EXTRAS = {"quantization": ("bitsandbytes", "quantization"), "lora": ("peft", "lora")}
+_EXTRAS = {
+    "gguf_file": ("gguf", "gguf"),
+    "quantization": ("bitsandbytes", "quantization"),
+    "lora": ("peft", "lora"),
+}
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,7 @@ class LMPart(Strict):
 
     Args:
         model: Hub id, folder, or `embedded:lm`.
+        gguf_file: File of a GGUF model inside `model`; its weights are unpacked to `dtype`.
         revision: Git revision of a hub model.
         tokenizer: Hub id or folder of another tokenizer; default: the model's own.
         dtype: Type of the frozen weights; `auto` is the checkpoint's own.
@@ -91,6 +92,7 @@ class LMPart(Strict):
     """
 
     model: Annotated[str, Field(min_length=1)]
+    gguf_file: Annotated[str, Field(min_length=1)] | None = None
     revision: str | None = None
     tokenizer: str | None = None
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
