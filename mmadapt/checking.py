@@ -21,6 +21,7 @@ from mmadapt.contracts import EncoderInfo, Fusion
 from mmadapt.data.build import build_source
 from mmadapt.errors import MMAdaptError, RecipeError
 from mmadapt.lm import load_config, load_tokenizer
+from mmadapt.lora import add_lora
 from mmadapt.recipe import Recipe, ResolvedRecipe, resolve
 from mmadapt.report import trainable_rows
 from mmadapt.text import add_special_tokens, plain_ids, preview
@@ -89,7 +90,9 @@ def dry_run(recipe: Recipe | ResolvedRecipe, allow_code: bool = False) -> Report
     infos = {name: part.cls.info(configs[name]) for name, part in recipe.encoders.items()}
     tokenize, notes = _tokenizer(parts, files)
     fusions = _meta_fusions(recipe, lm, infos, tokenize)
-    trainable, kinds = {}, Counter[str]()
+    trainable, kinds = _lora(parts, lm), Counter[str]()
+    if trainable:
+        kinds["lm: LoRA"] = sum(trainable.values())
     for fusion in fusions:
         for name, parameter in fusion.named_parameters():
             trainable[f"fusions.{fusion.name}.{name}"] = parameter.numel()
@@ -145,6 +148,15 @@ def _meta_lm(recipe: Recipe, files: Configurations) -> nn.Module:
         warnings.simplefilter("ignore")
         # sdpa looks into the mask to see whether anything is padded; meta tensors hold nothing.
         return AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+
+
+def _lora(recipe: Recipe, lm: nn.Module) -> dict[str, int]:
+    """Sizes of what `lm.lora` adds to the LM, by name; it is added."""
+    if recipe.lm.lora is None:
+        return {}
+    with torch.device("meta"):
+        add_lora(lm, recipe.lm.lora)
+    return {f"lm.{name}": p.numel() for name, p in lm.named_parameters() if p.requires_grad}
 
 
 def _meta_fusions(

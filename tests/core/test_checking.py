@@ -29,6 +29,15 @@ def test_counts_are_those_of_the_built_model():
     assert report.trainable_parameters == sum(built.values())
 
 
+def test_lora_is_counted_too():
+    pytest.importorskip("peft")
+    parts = {**PARTS, "lm": {"model": "embedded:lm", "lora": {"r": 2}}}
+    report, built = dry_run(load_recipe(parts)), compose(parts).trainable_parameters()
+    assert report.trainable == {name: p.numel() for name, p in built.items()}
+    lora = sum(p.numel() for name, p in built.items() if "lora" in name)
+    assert report.kinds["lm: LoRA"] == lora > 0
+
+
 def test_joints_tell_the_shapes_that_meet():
     joints = dict(dry_run(load_recipe(PARTS)).joints)
     assert joints["image -> adem"] == [2, 1, 65, 128]
