@@ -60,6 +60,25 @@ def test_the_language_model_words_captions_and_knows_no_media():
     assert end == tokenizer.eos_token_id
 
 
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("(growing red ring) a video of a", "red"),
+        ("(top left blue cross small) a picture of a small blue", "cross"),
+        (
+            "a sound of a low pure tone rising. question: what kind of tone is heard? answer:",
+            "pure",
+        ),
+    ],
+)
+def test_the_language_model_uses_what_stands_before(text, word):
+    tokenizer = AutoTokenizer.from_pretrained(resolve("lm"))
+    model = AutoModelForCausalLM.from_pretrained(resolve("lm"))
+    with torch.no_grad():
+        shares = model(**tokenizer(text, return_tensors="pt")).logits[0, -1].softmax(-1)
+    assert shares[tokenizer.convert_tokens_to_ids(word)] > 0.9
+
+
 def test_the_shipped_tokenizer_is_the_scripts():
     shipped, built = AutoTokenizer.from_pretrained(resolve("lm")), build_tokenizer()
     assert shipped.get_vocab() == built.get_vocab()
