@@ -19,6 +19,11 @@ _INCONSISTENT = (
     "has turns that the chat template writes differently when others follow, so what the assistant "
     "says cannot be told; give the head `turns: last`, or a `chat_template:` that does not"
 )
+_OTHER_PROMPT = (
+    "has a turn that the chat template asks for with a text that it does not write there, so that "
+    "generation would go on from what was never learnt; set the head's `template_options:` (such "
+    "as enable_thinking) or give it a `chat_template:`"
+)
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 
@@ -96,8 +101,10 @@ class ChatTemplate:
         for i in turns[-1:] if last else turns:
             before = self.render(messages[:i], sample_id, ask=True) if i else ""
             through = self.render(messages[: i + 1], sample_id)
-            if not (text.startswith(through) and through.startswith(before)):
+            if not text.startswith(through):
                 raise DataError("sample", sample_id, _INCONSISTENT)
+            if not through.startswith(before):
+                raise DataError("sample", sample_id, _OTHER_PROMPT)
             end = len(through)
             spans.append(self._trimmed(text, len(before), end, messages[i], end))
         return spans
@@ -116,7 +123,7 @@ class ChatTemplate:
         if turns and turns[-1] == len(messages) - 1 > 0:
             prompt = self.render(messages[:-1], sample_id, ask=True)
             if not text.startswith(prompt):
-                raise DataError("sample", sample_id, _INCONSISTENT)
+                raise DataError("sample", sample_id, _OTHER_PROMPT)
 
     def _apply(self, messages: Sequence[Message], **options: Any) -> Any:
         given = {"chat_template": self.text, **self.options, **options}

@@ -143,6 +143,24 @@ def test_a_template_that_rewrites_earlier_turns_is_refused_but_for_the_last():
     assert said.split()[-3:] == ["a", "dog", "<|im_end|>"] and len(said.split()) > 3
 
 
+@pytest.mark.parametrize("style", ["chatml", "marked"])
+@pytest.mark.parametrize("turns", ["all", "last"])
+def test_a_template_that_asks_for_other_words_than_it_writes_is_refused(style, turns):
+    asks = templates.ALL[style].replace("assistant\n{% endif %}", "assistant\n<think>{% endif %}")
+    assert asks != templates.ALL[style]
+    head = ChatHead(ChatConfig(turns=turns))
+    with pytest.raises(DataError, match="sample:1: has a turn that the chat template asks for"):
+        head.encode(TWO, templates.tokenizer(asks), with_target=True)
+
+
+def test_what_opens_the_next_turn_is_not_learnt():
+    open_ended = templates.MARKED.replace("<|im_end|>{% endgeneration", "{% endgeneration")
+    assert open_ended != templates.MARKED
+    expected = ["a cat", "a dog</s>"]
+    told = learnt(HEAD, TWO, templates.tokenizer(open_ended))
+    assert [text.replace(" <", "<") for text in told] == expected
+
+
 @pytest.mark.parametrize(
     ("sample", "reason"),
     [
