@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mmadapt.contracts import Encoder, Processor
 from mmadapt.data.collate import Collator
-from mmadapt.data.dataset import Item, Medium
+from mmadapt.data.items import Item, Medium
 from mmadapt.types import MediaInputs, MediaPart, Modality
 
 SAMPLING_RATE = 16_000
