@@ -9,9 +9,12 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import get_scheduler
 
 from mmadapt.checking import Report, dry_run
 from mmadapt.recipe import load_and_resolve, load_recipe
+from mmadapt.train.arguments import training_arguments
 
 FOLDER = Path(__file__).parents[2] / "recipes" / "paper"
 BASES = {"adem", "epalm", "evlm"}
@@ -169,3 +172,52 @@ def test_settings_of_each_stage(name, steps, batch, rate, minimum, warmup, size)
     assert (keys["learning_rate"], keys["lr_scheduler_kwargs"]["min_lr"]) == (rate, minimum)
     assert recipe.encoders["image"].options["image_size"] == size
     assert (recipe.train.start_from is None) == (name == "evlm_stage_1")
+
+
+def rates(name, folder, steps_per_epoch=1000):
+    """The learning rate as a function of the step, and the last step."""
+    recipe = load_recipe(FOLDER / f"{name}.yaml")
+    keys = training_arguments(
+        recipe.train,
+        folder,
+        validates="validation" in recipe.data.sources,
+        metric=None,
+        workers=0,
+        changes={"use_cpu": True},
+    )
+    total = keys.max_steps if keys.max_steps > 0 else int(keys.num_train_epochs * steps_per_epoch)
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=keys.learning_rate)
+    schedule = get_scheduler(
+        keys.lr_scheduler_type,
+        optimizer,
+        num_warmup_steps=keys.get_warmup_steps(total),
+        num_training_steps=total,
+        scheduler_specific_kwargs=keys.lr_scheduler_kwargs,
+    )
+    return lambda step: keys.learning_rate * schedule.lr_lambdas[0](step), total
+
+
+@pytest.mark.parametrize("name", sorted(set(RECIPES) - BASES))
+def test_the_keys_of_training_go_together(name, tmp_path):
+    rate, total = rates(name, tmp_path)
+    assert rate(total // 2) > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "warm", "peak", "last"),
+    [  # steps are those of epochs of 1000 steps
+        ("adem_7b_scienceqa", 0.0, 2000, 1.125e-3, 0.0),
+        ("adem_7b_coco", 0.0, 100, 1.125e-3, 0.0),
+        ("adem_7b_instructions", 0.0, 200, 1.125e-3, 0.0),
+        ("epalm_gqa", 1e-5, 400, 2e-5, 1e-6),
+        ("epalm_coco_l", 1e-4, 400, 2e-4, 1e-5),
+        ("evlm_stage_1", 0.0, 2000, 6e-4, 3e-5),
+        ("evlm_stage_2", 0.0, 2000, 1e-4, 5e-5),
+        ("evlm_moe", 0.0, 500, 5e-5, 1e-6),
+    ],
+)
+def test_learning_rates_are_the_published_ones(name, first, warm, peak, last, tmp_path):
+    rate, total = rates(name, tmp_path)
+    found = [rate(step) for step in (0, warm, total)]
+    assert found == pytest.approx([first, peak, last], rel=1e-6, abs=1e-12)
+    assert max(rate(step) for step in range(0, total, total // 50)) <= peak * (1 + 1e-9)
