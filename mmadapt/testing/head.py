@@ -194,13 +194,17 @@ class HeadContract(ABC):
         ]
 
 
-def byte_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer of single bytes, so that any text survives; `<s>` stands before every text."""
-    specials = ["<pad>", "<s>", "</s>"]
+def byte_tokenizer(merges: Sequence[tuple[str, str]] = ()) -> PreTrainedTokenizerFast:
+    """A tokenizer of single bytes, so that any text survives; `<s>` stands before every text.
+
+    Args:
+        merges: pairs of bytes (as byte-level tokenizers write them) that are one token, wherever
+            they stand.
+    """
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: i for i, token in enumerate([*specials, *letters])}
-    tokenizer = Tokenizer(models.BPE(vocabulary, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokens = ["<pad>", "<s>", "</s>", *letters, *("".join(pair) for pair in merges)]
+    tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, list(merges)))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A", special_tokens=[("<s>", 1)]

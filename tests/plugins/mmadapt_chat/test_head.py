@@ -2,6 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from mmadapt.errors import DataError, ModelError
+from mmadapt.testing.head import byte_tokenizer
 from mmadapt_chat.config import ChatConfig
 from mmadapt_chat.head import ChatHead
 from tests.plugins.mmadapt_chat import templates
@@ -72,6 +73,15 @@ def test_ids_are_those_of_the_whole_text(style):
     whole = tokenizer(text, add_special_tokens=False)["input_ids"]
     ids = encoded.input_ids[:-1] if style == "plain" else encoded.input_ids  # EOS is added there
     assert ids == whole
+
+
+def test_turns_are_tokenised_one_by_one_in_training_and_evaluation():
+    tokenizer = byte_tokenizer([("t", "Ċ")])  # would join the end of a turn with the next one
+    head = ChatHead(ChatConfig(chat_template=templates.PLAIN))
+    told = head.encode(TWO, tokenizer, with_target=True)
+    asked = head.encode(TWO, tokenizer, with_target=False)
+    assert told.input_ids[: len(asked.input_ids)] == asked.input_ids
+    assert learnt(head, TWO, tokenizer) == [" a cat", " a dog</s>"]
 
 
 def test_media_stand_at_their_markers_or_before_the_first_question():
