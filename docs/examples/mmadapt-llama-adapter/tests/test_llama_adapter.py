@@ -13,7 +13,7 @@ from mmadapt.testing.case import assert_close
 class TestLlamaAdapter(FusionContract):
     """Everything that a fusion owes, on LMs with and without grouped heads and windows."""
 
-    families = ("llama", "mistral", "qwen2", "gemma3_text")
+    families = ("llama", "gemma3_text")
 
     def make(self, context: FusionContext) -> LlamaAdapter:
         """Two prompts in each of the upper three layers."""
