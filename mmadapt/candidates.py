@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mmadapt.contracts import Fusion
     from mmadapt.model import MultimodalModel
 
-AT_ONCE = 64  # candidates in one forward
+AT_ONCE = 16  # candidates in one forward, or as many as the batch has samples
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,15 @@ def choose(
         if not given:
             raise DataError("sample", sample["id"], "has an empty list of candidates")
     head, tokenizer = model.head, model.require_tokenizer()
-    pairs = [
-        Pair(row, target_ids(tokenizer, head.prompt(sample), text.strip(), head.separator))
-        for row, (sample, given) in enumerate(zip(samples, candidates, strict=True))
-        for text in given
-    ]
+    known: dict[tuple[str, str], list[int]] = {}  # samples often share prompt and candidates
+    pairs = []
+    for row, (sample, given) in enumerate(zip(samples, candidates, strict=True)):
+        prompt = head.prompt(sample)
+        for text in given:
+            if (prompt, text) not in known:
+                ids = target_ids(tokenizer, prompt, text.strip(), head.separator)
+                known[prompt, text] = ids
+            pairs.append(Pair(row, known[prompt, text]))
     scores = log_likelihoods(model, batch, pairs)
     if head.score == "mean":
         scores = scores / torch.tensor([len(pair.ids) for pair in pairs])
@@ -92,7 +96,8 @@ def log_likelihoods(
         if use_cache is None:
             use_cache = all(cast("Fusion", fusion).causal for fusion in model.fusions.values())
         score = (_Continued if use_cache else _Whole)(model, batch, features)
-        groups = [pairs[start : start + AT_ONCE] for start in range(0, len(pairs), AT_ONCE)]
+        size = max(AT_ONCE, len(batch["input_ids"]))
+        groups = [pairs[start : start + size] for start in range(0, len(pairs), size)]
         return torch.cat([score(group).double().cpu() for group in groups])
     finally:
         model.train(was_training)

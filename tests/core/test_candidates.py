@@ -92,12 +92,12 @@ def test_the_mean_forgives_long_candidates(model, monkeypatch, score, best):
 
 def test_media_and_prompt_are_read_once_for_any_number_of_candidates(model):
     samples = samples_of(2)
-    many = [["red", "green", "blue", "pink", "dark light"] * AT_ONCE, ["red"]]
+    many = [["red", "green", "blue", "pink", "dark light"] * AT_ONCE, ["red"]]  # 81 candidates
     (encoder,) = model.encoders.values()
     with calls_of(encoder) as encoded, calls_of(model.lm) as read:
         choose(model, samples, batch_of(model, samples), many)
     assert encoded() == 1
-    assert read() == 1 + 6  # the prompts, then 321 candidates, 64 at once
+    assert read() == 1 + 6  # the prompts, then 81 candidates, 16 at once
 
 
 def test_training_mode_is_given_back(model):
