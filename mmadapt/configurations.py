@@ -36,7 +36,7 @@ class Configurations:
             self.folder = recipe.folder_of(("configs",)) / recipe.configs
             if not self.folder.is_dir():
                 message = f"there is no folder {self.folder}"
-                hint = "name one, or remove the key to ask the hub"
+                hint = "name one, or set configs=null to ask the hub"
                 raise RecipeError([recipe.problem(("configs",), message, hint)])
 
     def place(self, model: str) -> str:
