@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from mmadapt.errors import DataError
+from mmadapt.train import train
 from mmadapt_datasets import webdataset
 from mmadapt_datasets.webdataset import WebdatasetConfig, WebdatasetSource
 
@@ -180,3 +181,37 @@ def test_links_and_folders_in_a_shard_are_passed_over(tmp_path):
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
     assert [entry.name for entry in shards(path).entries] == ["0"]
+
+
+@pytest.mark.parametrize("kind", ["hf", "webdataset"])
+def test_encoded_bytes_train_and_a_damaged_row_is_named(tmp_path, kind):
+    pictures = [{"bytes": data, "path": None} for data in (png(1), b"no picture", png(3))]
+    if kind == "hf":
+        table(picture=pictures).save_to_disk(tmp_path / "data")
+        part = {"use": "hf", "path": str(tmp_path / "data")}
+        part["columns"] = {"image": "picture", "target": "said", "id": "key"}
+    else:
+        files = [
+            (f"k{n}.{kind}", data)
+            for n, row in enumerate(pictures)
+            for kind, data in (("png", row["bytes"]), ("txt", b"a red box"))
+        ]
+        part = {"use": "webdataset", "shards": str(shard(tmp_path / "a.tar", files))}
+        part["columns"] = {"image": "png", "target": "txt"}
+    result = train(
+        {
+            "name": "bytes",
+            "lm": {"model": "embedded:lm"},
+            "encoders": {"image": {"use": "vit", "model": "embedded:vit"}},
+            "fusion": {"use": "prefix"},
+            "head": {"use": "caption", "prompt": "a picture of"},
+            "data": {"train": part, "test": part, "max_bad_share": 0.5},
+            "train": {"max_steps": 2, "per_device_train_batch_size": 3, "learning_rate": 0.01},
+            "evaluate": {"metrics": ["rouge_l"], "generate": {"max_new_tokens": 3}},
+        },
+        tmp_path / "run",
+        quiet=True,
+    )
+    assert result["steps"] == 2 and [p["id"] for p in result["predictions"]] == ["k0", "k2"]
+    (failed,) = result["failed"]
+    assert failed["id"] == "k1" and failed["reason"].startswith("sample k1: cannot read image")
