@@ -126,6 +126,8 @@ def answer(
     from mmadapt.data.inputs import collate_prompts, samples_from_media
     from mmadapt.data.loader import to_device
     from mmadapt.data.views import InMemory, WithSound
+    from mmadapt.inserted import length_limit
+    from mmadapt.recipe import DataConfig
 
     samples, is_batch = samples_from_media(media, prompt, set(model.modalities))
     if model.recipe is not None and model.recipe.data.audio_from_video:
@@ -135,7 +137,9 @@ def answer(
         raise DataError("generate", None, reason)
     if choices is not None:
         _add_choices(model.head, samples, choices)
-    batch = collate_prompts(samples, model.head, model.require_tokenizer(), model.processors)
+    limit = length_limit(model, DataConfig(), reserved=1)
+    tokenizer = model.require_tokenizer()
+    batch = collate_prompts(samples, model.head, tokenizer, model.processors, limit)
     texts = answer_batch(model, samples, to_device(batch, model.device), options)
     return texts if is_batch or len(texts) > len(samples) else texts[0]
 

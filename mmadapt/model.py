@@ -220,7 +220,18 @@ class MultimodalModel(AdapterModule):
             logits = logits.flatten(0, 1)[rows.to(logits.device)]
         fusions = self.fusions.values()
         loss = batch_loss(logits, targets, num_items_in_batch, state, self.head, fusions)
+        if torch.is_grad_enabled() and not loss.requires_grad:
+            loss = loss + self._nothing_to_learn().to(loss)
         return MultimodalOutput(loss, output.logits, text)
+
+    def _nothing_to_learn(self) -> Tensor:
+        """Zero, with gradients of zero for the adapter: a batch of text alone may not touch it."""
+        parts = [parameter.sum() * 0 for parameter in self.trainable_parameters().values()]
+        return (
+            torch.stack([part.to(self.device) for part in parts]).sum()
+            if parts
+            else torch.zeros(())
+        )
 
     def encode(self, media: Mapping[str, MediaInputs]) -> dict[str, dict[str, Features]]:
         """Runs each encoder once and reduces its levels for every fusion that reads it.
@@ -229,7 +240,10 @@ class MultimodalModel(AdapterModule):
             By fusion name, then by encoder name.
         """
         result: dict[str, dict[str, Features]] = {name: {} for name in self.fusions}
-        for name, inputs in media.items():
+        for name in self.encoders:  # in their own order, whichever medium a batch has first
+            if name not in media:
+                continue
+            inputs = media[name]
             wanted = {f: specs[name] for f, specs in self._levels.items() if name in specs}
             union = list(dict.fromkeys(level for specs in wanted.values() for level in specs))
             if not union:

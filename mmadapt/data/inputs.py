@@ -10,6 +10,7 @@ from mmadapt.contracts import Head, Processor
 from mmadapt.data.collate import Collator, padding_id
 from mmadapt.data.dataset import MediaDataset
 from mmadapt.data.items import Failed
+from mmadapt.data.length import LengthLimit
 from mmadapt.data.views import InMemory
 from mmadapt.errors import DataError
 from mmadapt.types import MediaPart, Modality, Sample
@@ -73,14 +74,17 @@ def collate_prompts(
     head: Head,
     tokenizer: PreTrainedTokenizerBase,
     processors: Mapping[str, tuple[str, Processor]],
+    limit: LengthLimit | None = None,
 ) -> dict[str, Any]:
     """The batch that `generate_batch` takes.
 
     Raises:
         MediaError: a file cannot be read.
-        DataError: a sample cannot be used.
+        DataError: a sample cannot be used, or is longer than `limit` allows.
     """
-    dataset = MediaDataset(InMemory(samples), head, tokenizer, processors, training=False)
+    dataset = MediaDataset(
+        InMemory(samples), head, tokenizer, processors, training=False, limit=limit
+    )
     items = [dataset[index] for index in range(len(samples))]
     for item in items:
         if isinstance(item, Failed):

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from mmadapt.data.items import Item
 
 TooLong = Literal["error", "skip", "truncate_prompt"]
+_WAYS: Mapping[TooLong, str] = {
+    "error": "shorten it, give fewer frames, or set data.too_long to skip or truncate_prompt",
+    "skip": "it is left out",
+    "truncate_prompt": "it does not fit even without its prompt",
+}
 
 
 class TooLongError(DataError):
@@ -114,11 +119,10 @@ class LengthLimit:
         if self.reserved:
             parts.append(f"{self.reserved} to generate")
         detail = f" ({', '.join(parts)})" if len(parts) > 1 else ""
-        way = "it does not fit even without its prompt" if self.too_long == "truncate_prompt" else (
-            "shorten it, or set data.too_long to skip or truncate_prompt"
-        )  # fmt: skip
         return TooLongError(
-            "sample", item.id, f"has {total} tokens{detail}; at most {self.max_length} fit; {way}"
+            "sample",
+            item.id,
+            f"has {total} tokens{detail}; at most {self.max_length} fit; {_WAYS[self.too_long]}",
         )
 
     def _length(self, item: Item) -> int:

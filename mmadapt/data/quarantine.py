@@ -56,9 +56,13 @@ class Quarantine:
         """Counts a failure, and names its file if nobody has yet."""
         is_bad = failure.kind == "unreadable"
         what = str(getattr(failure.error, "path", failure.id)) if is_bad else failure.id
-        self._met.setdefault(split, {}).setdefault(failure.kind, set()).add(what)
+        met = self._met.setdefault(split, {}).setdefault(failure.kind, set())
         if is_bad:
             self._name(split, what, failure)
+        elif not met:
+            text = f"{failure.error}; further ones are counted in metrics.json"
+            tqdm.write(f"data.{split}: {text}", file=sys.stderr)
+        met.add(what)
 
     def _name(self, split: str, file: str, failure: Failed) -> None:
         error: Any = failure.error

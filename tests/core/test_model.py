@@ -96,6 +96,18 @@ def test_logits_at_labels_are_rows_of_all_logits():
     assert unlabelled.loss is None and unlabelled.logits.shape == (2, 8, VOCAB)
 
 
+def test_a_batch_of_text_alone_may_leave_the_adapter_as_it_is():
+    """Where a fusion acts through its tokens only, there is nothing to learn, and no error."""
+    model = join(fusions=lambda lm, encoders: [toy(lm, encoders, sites=())])
+    batch = with_labels(batch_for(model))
+    seen = model(**batch).loss
+    bare = model(**{**batch, "media": {}}).loss
+    bare.backward()
+    gradients = [parameter.grad for parameter in model.trainable_parameters().values()]
+    assert all(gradient is not None and not gradient.any() for gradient in gradients)
+    assert seen.requires_grad and seen.item() != bare.item() and torch.isfinite(bare)
+
+
 def test_a_batch_without_any_label_is_refused():
     model = join()
     batch = batch_for(model)

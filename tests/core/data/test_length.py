@@ -42,7 +42,7 @@ def test_the_error_counts_its_parts():
     limit = LengthLimit(20, inserted=PER_ITEM, reserved=4)
     assert str(limit.error(sample)) == (
         "sample:a: has 29 tokens (10 of text, 15 of media, 4 to generate); at most 20 fit; "
-        "shorten it, or set data.too_long to skip or truncate_prompt"
+        "shorten it, give fewer frames, or set data.too_long to skip or truncate_prompt"
     )
 
 

@@ -70,12 +70,14 @@ def test_each_pass_has_its_own_share():
         quarantine.watch("validation", 9).add([unreadable(1)])
 
 
-def test_samples_that_are_skipped_or_cut_are_counted_and_no_files_are_named(tmp_path):
+def test_samples_that_are_skipped_or_cut_are_counted_and_no_files_are_named(tmp_path, capsys):
     quarantine = Quarantine(tmp_path / "quarantine.jsonl")
     watch = quarantine.watch("train", 4)
     error = DataError("sample", "s", "is long")
     watch.add([Failed(i, f"s{i}", error, "too_long") for i in (1, 2, 1)])
     watch.add([Failed(3, "s3", error, "truncated")])
+    told = capsys.readouterr().err.splitlines()
+    assert told == ["data.train: sample:s: is long; further ones are counted in metrics.json"] * 2
     assert quarantine.counts() == {"train": {"unreadable_files": 0, "too_long": 2, "truncated": 1}}
     assert not (tmp_path / "quarantine.jsonl").exists()
 
