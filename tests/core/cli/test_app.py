@@ -130,13 +130,24 @@ def test_wrong_usage_exits_with_2(run):
     assert run("train", "r.yaml", "--no-such-option").exit_code == 2
 
 
-def test_show_prints_what_reads_back(run, tmp_path):
-    from mmadapt.recipe import load_recipe
+def test_show_prints_every_default_and_reads_back(run, tmp_path):
+    from mmadapt.recipe import load_and_resolve
 
     result = run("show", "r.yaml", "train.max_steps=7")
-    assert result.exit_code == 0
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "  mode: soft\n" in result.stdout and "max_steps: 7" in result.stdout
     (tmp_path / "shown.yaml").write_text(result.stdout)
-    assert load_recipe(tmp_path / "shown.yaml") == load_recipe("r.yaml", ["train.max_steps=7"])
+    shown, written = load_and_resolve("shown.yaml"), load_and_resolve("r.yaml")
+    assert [part.config for part in shown.fusions] == [part.config for part in written.fusions]
+    assert [part.config for part in shown.metrics] == [part.config for part in written.metrics]
+    assert run("show", "shown.yaml").stdout == result.stdout
+
+
+def test_show_goes_on_where_a_part_is_wrong(run):
+    result = run("show", "r.yaml", "fusion.use=amed")
+    assert result.exit_code == 0
+    assert "did you mean 'adem'" in result.stderr and "without the defaults" in result.stderr
+    assert "use: amed" in result.stdout
 
 
 def test_evaluate_hands_on_and_prints_a_table(run, monkeypatch):
