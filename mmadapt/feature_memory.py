@@ -46,7 +46,10 @@ class FeatureMemory:
     def encode(self, media: Mapping[str, MediaInputs]) -> dict[str, dict[str, Features]]:
         """As `MultimodalModel.encode`."""
         result: dict[str, dict[str, Features]] = {name: {} for name in self.model.fusions}
-        for name, inputs in media.items():
+        for name in self.model.encoders:
+            if name not in media:
+                continue
+            inputs = media[name]
             keys = self._keys(name, inputs)
             if keys is None:
                 found = {f: given.get(name) for f, given in self._encode({name: inputs}).items()}

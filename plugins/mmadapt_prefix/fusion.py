@@ -108,23 +108,30 @@ class PrefixFusion(Fusion):
         return ()
 
     def embeds(self, inputs: TextInputs, features: Mapping[str, Features]) -> TextInputs:
-        """Inserts every item's tokens at its media file's column."""
-        for name, media in features.items():
-            skip = 0 if self.config.keep_cls else media.num_prefix_tokens
-            tokens, present = media.levels[0][:, :, skip:], media.mask[:, :, skip:]
-            b, t, n, _ = tokens.shape
-            parameter: Any = next(self.connectors[name].parameters())
-            embeds = self.connectors[name](tokens.flatten(0, 1).to(parameter.dtype))
-            if self.config.connector == "resampler":
-                n, present = embeds.shape[1], present.any(dim=2, keepdim=True)
-            at = inputs.media_positions.gather(1, media.item.clamp_min(0)).clamp_min(0)
-            inputs = inputs.insert(
-                self.name,
-                at[:, :, None].expand(b, t, n).reshape(b, t * n),
-                embeds=embeds.view(b, t * n, -1),
-                present=present.expand(b, t, n).reshape(b, t * n),
-            )
-        return inputs
+        """Inserts every item's tokens at its media file's column, file after file."""
+        parts = [self._tokens(name, media) for name, media in features.items()]
+        if not parts:
+            return inputs
+        embeds, file, present = (torch.cat(kind, dim=1) for kind in zip(*parts, strict=True))
+        # Files of several encoders may share a column; their own order decides there.
+        order = file.argsort(dim=1, stable=True)
+        file, present = file.gather(1, order), present.gather(1, order)
+        at = inputs.media_positions.gather(1, file.clamp_min(0)).clamp_min(0)
+        embeds = embeds.gather(1, order[..., None].expand_as(embeds))
+        return inputs.insert(self.name, at, embeds=embeds, present=present)
+
+    def _tokens(self, name: str, media: Features) -> tuple[Tensor, Tensor, Tensor]:
+        """Of an encoder's items: embeddings (b, k, d), their files (b, k), which are there."""
+        skip = 0 if self.config.keep_cls else media.num_prefix_tokens
+        tokens, present = media.levels[0][:, :, skip:], media.mask[:, :, skip:]
+        b, t, n, _ = tokens.shape
+        parameter: Any = next(self.connectors[name].parameters())
+        embeds = self.connectors[name](tokens.flatten(0, 1).to(parameter.dtype))
+        if self.config.connector == "resampler":
+            n, present = embeds.shape[1], present.any(dim=2, keepdim=True)
+        file = media.item[:, :, None].expand(b, t, n)
+        present = present.expand(b, t, n)
+        return embeds.view(b, t * n, -1), file.reshape(b, t * n), present.reshape(b, t * n)
 
     def departures(self) -> list[str]:
         """A baseline of the family, not one paper's recipe."""
