@@ -182,8 +182,8 @@ class EvlmFusion(Fusion):
         """By LM layer, how far the gates of attention and feed-forward part are open: tanh."""
         return {
             i: (
-                float(self._block(i).attention_gate.tanh()),
-                float(self._block(i).mlp_gate.tanh()),
+                float(self._block(i).attention_gate.detach().tanh()),
+                float(self._block(i).mlp_gate.detach().tanh()),
             )
             for i in self.level_of
         }
