@@ -2,7 +2,7 @@
 
 from mmadapt.compare.recipes import Plan, compare_recipes
 from mmadapt.compare.runs import compare_runs
-from mmadapt.compare.statistics import Difference, Interval, difference, interval
+from mmadapt.evaluate.statistics import Difference, Interval, difference, interval
 
 __all__ = [
     "Difference",

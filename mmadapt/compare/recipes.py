@@ -11,8 +11,8 @@ from statistics import mean
 from typing import Any
 
 from mmadapt.compare.runs import Run, read_run
-from mmadapt.compare.statistics import Interval, interval
 from mmadapt.errors import MMAdaptError, RecipeError
+from mmadapt.evaluate.statistics import Interval, interval
 from mmadapt.recipe import Recipe, ResolvedRecipe
 from mmadapt.train.validation import headline
 

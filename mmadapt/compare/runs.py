@@ -9,8 +9,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from mmadapt.compare.statistics import Difference, Interval, difference, interval
 from mmadapt.errors import DataError, MMAdaptError
+from mmadapt.evaluate.statistics import Difference, Interval, difference, interval
 
 
 @dataclass(frozen=True)

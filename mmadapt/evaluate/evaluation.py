@@ -20,6 +20,7 @@ from mmadapt.data.loader import batches, to_device
 from mmadapt.data.quarantine import Watch
 from mmadapt.data.views import SwappedMedia, seeded_subset
 from mmadapt.errors import DataError
+from mmadapt.evaluate.statistics import interval
 from mmadapt.generation import answer_batch
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ class EvaluationResult:
     Args:
         metrics: values by name.
         predictions: per sample `id`, `answer`, `references`, `scores` by metric.
-        settings: how it was computed: metrics, generation, number of samples, media.
+        settings: how it was computed: metrics (each with the mean of its per-sample scores and the
+            95 % bootstrap interval of that), generation, a prompt, number of samples, media.
         failed: `id` and `reason` of the samples that could not be read; they are not scored.
     """
 
@@ -129,6 +131,8 @@ def evaluate(
         "failed": len(failed),
         "media": media,
         "generate": dict(generate or {}),
+        "head": type(model.head).__name__,
+        "prompt": model.head.prompt(source[min(answers)]),
     }
     if swapped is not None:
         settings["seed"], settings["unswapped"] = seed, swapped.unswapped
@@ -207,7 +211,11 @@ def _scored(
             metric.update(sample, answers[index])
         result = metric.compute()
         values.update(result.values)
-        settings["metrics"][name] = result.settings
+        found = interval([result.per_sample])
+        settings["metrics"][name] = {
+            **result.settings,
+            "per_sample_mean": {"mean": found.mean, "low": found.low, "high": found.high},
+        }
         for prediction, score in zip(predictions, result.per_sample, strict=True):
             prediction["scores"][name] = score
     reasons = [{"id": f.id, "reason": str(f.error)} for _, f in sorted(failed.items())]

@@ -47,6 +47,9 @@ def test_every_sample_is_answered_and_scored(model):
     assert [p["scores"] for p in result.predictions] == [{"exact": float(hit)} for hit in right]
     assert result.settings["samples"] == 24 and result.settings["failed"] == 0
     assert result.settings["generate"] == {"max_new_tokens": 3}
+    assert (result.settings["head"], result.settings["prompt"]) == ("PlainHead", "say")
+    mean = result.settings["metrics"]["exact"]["per_sample_mean"]
+    assert mean["low"] <= mean["mean"] == sum(right) / 24 <= mean["high"]
     assert len(set(answers(result))) > 1
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mmadapt.compare import difference, interval
+from mmadapt.evaluate.statistics import difference, interval
 
 
 def test_the_interval_of_one_run_is_that_of_a_mean():
