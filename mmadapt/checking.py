@@ -116,7 +116,7 @@ def dry_run(recipe: Recipe | ResolvedRecipe, allow_code: bool = False) -> Report
         sum(trainable.values()),
         None if unknown else total,
         joints,
-        _previews(recipe),
+        _previews(recipe, lm),
         [*parts.departures.values(), *(text for fusion in fusions for text in fusion.departures())],
         {"lm": lm_bytes, "adapter": adapter, "gradients": adapter, "optimiser": 2 * adapter},
         [*files.notes(), *notes, *_start_notes(fusions)],
@@ -237,7 +237,7 @@ def _meta_features(info: EncoderInfo, fusion: Fusion) -> Features:
     )
 
 
-def _previews(recipe: ResolvedRecipe) -> list[str]:
+def _previews(recipe: ResolvedRecipe, lm: Any) -> list[str]:
     """Three training samples with their label mask, or why there are none."""
     part, source = recipe.recipe.lm, recipe.sources.get("train")
     if source is None:
@@ -250,7 +250,7 @@ def _previews(recipe: ResolvedRecipe) -> list[str]:
     except MMAdaptError as error:
         return [f"skipped: no {missing} here ({error})"]
     head = recipe.head.cls(recipe.head.config)
-    add_special_tokens(tokenizer, head.special_tokens)
+    add_special_tokens(tokenizer, head.special_tokens, lm.get_input_embeddings().weight.shape[0])
     head.check_tokenizer(tokenizer)
     encoded = [(s["id"], head.encode(s, tokenizer, with_target=True)) for s in samples]
     return [f"{name}: {preview(text, tokenizer)}" for name, text in encoded]

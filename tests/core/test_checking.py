@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 
 from mmadapt.checking import dry_run
 from mmadapt.composition import compose
-from mmadapt.errors import ModelError, RecipeError
+from mmadapt.errors import MMAdaptError, ModelError, RecipeError
 from mmadapt.recipe import load_recipe
 from tests.toy import EverySite
 
@@ -101,3 +102,20 @@ def test_names_that_torch_keeps_for_itself_are_refused():
     recipe = {**PARTS, "encoders": {"type": PARTS["encoders"]["image"]}}
     with pytest.raises(RecipeError, match="'type' is reserved"):
         dry_run(load_recipe(recipe))
+
+
+@pytest.mark.parametrize(
+    ("head", "reason"),
+    [
+        ({"use": "vqa", "special_tokens": ["</a>"]}, "the tokens </a> need rows"),
+        ({"use": "chat"}, "no chat template"),
+        ({"use": "choice", "prompt": "{question} {options}"}, "has no choices"),
+    ],
+)
+def test_what_the_head_lacks_is_an_error(head, reason, tmp_path):
+    (tmp_path / "a.png").write_bytes(b"x")
+    record = {"image": "a.png", "question": "what is there?", "answer": "a circle"}
+    (tmp_path / "a.jsonl").write_text(json.dumps(record))
+    data = {"train": {"use": "jsonl", "path": str(tmp_path / "a.jsonl")}}
+    with pytest.raises(MMAdaptError, match=reason):
+        dry_run(load_recipe({**PARTS, "head": head, "data": data}))
