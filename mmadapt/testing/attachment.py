@@ -100,6 +100,19 @@ class AttachmentContract(FusionCase):
         assert all(value.isfinite().all() for value in found_gradients.values())
         assert half.generate_batch(**batch, max_new_tokens=3).shape[1] == 3
 
+    def test_autocast(self, family: str) -> None:
+        """Under autocast to bfloat16, as `train.bf16` runs, it learns and stays near float32."""
+        model = self.join(family)
+        batch = self.batch(model)
+        wanted = _logits(model, batch).float()
+        with torch.autocast("cpu", torch.bfloat16):
+            found = _logits(model, batch).float()
+            learnt = gradients(model.train(), with_labels(batch))
+        assert_close(found.softmax(-1), wanted.softmax(-1), self.half_tolerance, "autocast differs")
+        assert learnt and all(value.isfinite().all() for value in learnt.values()), (
+            "gradients under autocast are missing or not finite; keep sums and gates in float32"
+        )
+
     def test_meta_device(self, family: str) -> None:
         """A forward without any values gives the right shapes, as `mmadapt check` needs."""
         model = self.join(family, attn_implementation="eager")  # sdpa reads the mask's values

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 
-def verdict(contract, test, folder, **attributes):
+def verdict(contract, test, folder, *arguments, **attributes):
     """The message of a failing test of a contract class; None where it passes."""
     case = contract()
     case.folder = folder
@@ -13,7 +13,7 @@ def verdict(contract, test, folder, **attributes):
     for name, value in attributes.items():
         setattr(case, name, value)
     try:
-        getattr(case, test)()
+        getattr(case, test)(*arguments)
     except (AssertionError, pytest.fail.Exception) as failure:
         return str(failure)
     return None
