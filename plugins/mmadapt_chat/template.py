@@ -155,18 +155,17 @@ class ChatTemplate:
 
     def _trimmed(self, text: str, start: int, end: int, message: Message, limit: int) -> Span:
         """A turn up to the token that ends it, without what the template writes behind that."""
-        said = message["content"].strip()
-        at = text.find(said, start, limit) if said else start
+        said = re.escape(message["content"].strip())
+        ends = [found.end() for found in re.compile(said).finditer(text, start, end)]
         specials = "|".join(map(re.escape, self.special_tokens())) or r"(?!)"
-        if at >= 0:
-            content_end = at + len(said)
-        else:  # the template writes it in another way
+        if not ends:  # the template writes it in another way
             first = re.compile(specials).search(text, start, end)
-            content_end = first.start() if first else end
-        stop = re.compile(rf"\s*(?:{specials})").match(text, content_end, limit)
-        if stop is not None and (stop.end() <= end or self._is_eos(stop[0])):
-            return Span(start, stop.end(), True)
-        return Span(start, content_end, False)
+            ends = [first.start() if first else end]
+        for content_end in ends:  # what is said may also stand in what the template adds
+            stop = re.compile(rf"\s*(?:{specials})").match(text, content_end, limit)
+            if stop is not None and (stop.end() <= end or self._is_eos(stop[0])):
+                return Span(start, stop.end(), True)
+        return Span(start, ends[0], False)
 
     def _is_eos(self, text: str) -> bool:
         return text.strip() == self.tokenizer.eos_token

@@ -153,6 +153,15 @@ def test_a_template_that_rewrites_earlier_turns_is_refused_but_for_the_last():
     assert said.split()[-3:] == ["a", "dog", "<|im_end|>"] and len(said.split()) > 3
 
 
+@pytest.mark.parametrize("said", ["think", "end", "im_end", "a dog"])
+def test_what_is_said_may_look_like_what_the_template_adds(said):
+    head, tokenizer = ChatHead(ChatConfig(turns="last")), byte_tokenizer()
+    tokenizer.add_tokens(["<|im_start|>", "<|im_end|>"], special_tokens=True)
+    tokenizer.chat_template = templates.THINKING
+    sample = {"id": "1", "prompt": "what ?", "target": said}
+    assert learnt(head, sample, tokenizer) == [f"<think> </think> {said}<|im_end|>"]
+
+
 @pytest.mark.parametrize("style", ["chatml", "marked"])
 @pytest.mark.parametrize("turns", ["all", "last"])
 def test_a_template_that_asks_for_other_words_than_it_writes_is_refused(style, turns):
@@ -161,6 +170,15 @@ def test_a_template_that_asks_for_other_words_than_it_writes_is_refused(style, t
     head = ChatHead(ChatConfig(turns=turns))
     with pytest.raises(DataError, match="sample:1: has a turn that the chat template asks for"):
         head.encode(TWO, templates.tokenizer(asks), with_target=True)
+
+
+def test_a_turn_said_again_later_ends_where_it_ended():
+    # Nothing ends the first turn; the same words, in the second one, are followed by EOS.
+    end = "{% endgeneration %}{% if loop.last %}{{ eos_token }}{% endif %}"
+    template = templates.MARKED.replace("<|im_end|>{% endgeneration %}", end)
+    again = [TURNS[0], TURNS[1], TURNS[2], TURNS[1]]
+    told = learnt(HEAD, {"id": "1", "messages": again}, templates.tokenizer(template))
+    assert [text.replace(" <", "<") for text in told] == ["a cat", "a cat</s>"]
 
 
 def test_what_opens_the_next_turn_is_not_learnt():
