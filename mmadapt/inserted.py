@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 import torch
 
@@ -29,12 +30,21 @@ def length_limit(model: MultimodalModel, data: DataConfig, reserved: int = 0) ->
     return LengthLimit(longest, data.too_long, inserted_tokens(model), reserved)
 
 
-@torch.no_grad()
+_COUNTED: WeakKeyDictionary[MultimodalModel, InsertedTokens] = WeakKeyDictionary()
+
+
 def inserted_tokens(model: MultimodalModel) -> InsertedTokens:
-    """Counts the positions that one file and one item of each encoder add to a text.
+    """Counts, once for a model, the positions that each file and each item add to a text.
 
     Tokens that take no position of the LM (eP-ALM's) are not counted.
     """
+    if model not in _COUNTED:
+        _COUNTED[model] = _counted(model)
+    return _COUNTED[model]
+
+
+@torch.no_grad()
+def _counted(model: MultimodalModel) -> InsertedTokens:
     none = _count(model, {})
     per_file, per_item, with_media = {}, {}, 0
     for name in model.encoders:

@@ -90,3 +90,10 @@ def test_weights_count_captions_not_files():
 def test_a_share_of_nothing_takes_nothing():
     mixture = Mixture([source("a", 3), source("b", 2)], [1e-9, 1])
     assert np.bincount(draws(mixture, 0, 0)[1] >= 3).tolist() == [0, 5]
+
+
+def test_each_pass_through_a_part_has_an_order_of_its_own():
+    mixture = Mixture([source("a", 100), source("b", 100)], [1, 3])
+    halves = [{name for _, name in ids(mixture, epoch) if name[0] == "a"} for epoch in (0, 1, 2)]
+    assert halves[0] | halves[1] == {f"a{i}" for i in range(100)}  # two epochs are one pass
+    assert halves[2] not in halves[:2]
