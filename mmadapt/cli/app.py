@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 from typing import Annotated, Any
 
@@ -43,6 +44,8 @@ class Guarded(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; exit with 2 for a user's mistake and 130 when interrupted."""
+        # On a CPU it warns at import of kernels that are not needed.
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
