@@ -8,6 +8,7 @@ every name that is announced.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -118,7 +119,8 @@ def _announced(
     manager: pluggy.PluginManager, point: EntryPoint, plugin: Plugin
 ) -> list[Registration]:
     """Load one entry point, call its hooks and return what it announced."""
-    module = point.load()
+    with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is no output of ours
+        module = point.load()
     trace(f"from {getattr(module, '__file__', module)}")
     key = f"{plugin.distribution}:{plugin.name}"
     others = list(manager.get_plugins())

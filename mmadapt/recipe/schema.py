@@ -65,7 +65,14 @@ class FusionPart(Part):
 
 
 class LoraOptions(TypedDict, total=False):
-    """LoRA on the LM beside the fusion (peft's r, lora_alpha, target_modules, lora_dropout)."""
+    """LoRA on the LM beside the fusion (needs peft).
+
+    Args:
+        r: Rank of the update; peft's default is 8.
+        alpha: The update is scaled by alpha / r (peft's lora_alpha).
+        target_modules: Names of the LM's modules that get one; default: peft's for this family.
+        dropout: On the update's input (peft's lora_dropout).
+    """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[misc]
     r: Annotated[int, Field(ge=1)]

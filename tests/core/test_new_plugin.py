@@ -14,7 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from mmadapt.cli.app import app
-from mmadapt.scaffold import write_plugin
+from mmadapt.scaffold import KINDS, write_plugin
 from tests.core.fake_plugins import CODE
 from tests.core.fake_plugins import write_plugin as write_installed
 
@@ -22,12 +22,14 @@ RECIPE = """\
 name: tiny
 lm: {model: "embedded:lm"}
 encoders:
-  image: {use: vit, model: "embedded:vit"}
-fusion: {use: blur, scale: 2.0}
-head: {use: caption, prompt: "a picture of"}
+  image: {use: my_encoder, image_size: 16}
+fusion: {use: my_fusion, scale: 2.0}
+head: {use: my_head, prompt: "a picture of"}
 data:
-  train: {use: shapes, media: image, split: train, count: 4}
+  train: {use: my_source, path: data.txt}
+  test: {use: my_source, path: data.txt}
 train: {max_steps: 2, per_device_train_batch_size: 2, learning_rate: 1.0e-2, disable_tqdm: true}
+evaluate: {metrics: [my_metric], generate: {max_new_tokens: 4}}
 """
 PROGRAM = """
 import json, sys
@@ -41,16 +43,26 @@ for arguments in json.loads(sys.argv[1]):
 SHIPPED = Path(__file__).parents[2] / "recipes" / "image_caption_adem.yaml"
 
 
-@pytest.mark.skipif(importlib.util.find_spec("hatchling") is None, reason="needs hatchling")
-def test_an_installed_package_is_listed_trained_and_used(tmp_path):
-    folder, site = write_plugin("fusion", "blur", tmp_path), tmp_path / "site"
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """One new package of each kind, installed into a folder."""
+    folder = tmp_path_factory.mktemp("packages")
+    new = [write_plugin(kind, f"my_{kind}", folder) for kind in KINDS]
     pip = ["pip", "install", "--quiet", "--no-index", "--no-build-isolation", "--no-deps"]
-    install = [sys.executable, "-m", *pip, "--target", site, folder]
+    install = [sys.executable, "-m", *pip, "--target", folder / "site", *new]
     subprocess.run(install, check=True, capture_output=True)
+    return folder / "site"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("hatchling") is None, reason="needs hatchling")
+def test_installed_packages_are_listed_trained_scored_and_used(site, tmp_path):
     (tmp_path / "tiny.yaml").write_text(RECIPE)
-    Image.new("RGB", (40, 40), (200, 30, 30)).save(tmp_path / "red.png")
+    for colour in ("red", "blue"):
+        Image.new("RGB", (40, 40), colour).save(tmp_path / f"{colour}.png")
+    (tmp_path / "data.txt").write_text("red.png\ta red circle\nblue.png\ta blue circle\n" * 2)
     commands = [
-        ["plugins", "--json", "--kind", "fusion", "--verify"],
+        ["plugins", "--json", "--verify"],
+        ["check", "tiny.yaml"],
         ["train", "tiny.yaml", "--json"],
         ["generate", "runs/tiny", "--image", "red.png", "--json", "--max-new-tokens", "4"],
     ]
@@ -63,15 +75,16 @@ def test_an_installed_package_is_listed_trained_and_used(tmp_path):
         text=True,
     )
     results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
-    assert [(name, code) for name, code, _ in results] == [
-        ("plugins", 0),
-        ("train", 0),
-        ("generate", 0),
-    ], (done.stdout[-2000:], done.stderr[-2000:])
-    rows = {row["name"]: row for row in json.loads(results[0][2])}
-    assert (rows["blur"]["package"], rows["blur"]["status"]) == ("mmadapt_blur", "ok")
+    assert [code for _, code, _ in results] == [0] * len(commands), (
+        done.stdout[-2000:],
+        done.stderr[-2000:],
+    )
+    rows = [row for row in json.loads(results[0][2]) if row["package"].startswith("mmadapt_my_")]
+    assert sorted(row["kind"] for row in rows) == sorted(KINDS)
+    assert {row["status"] for row in rows} == {"ok"}
     saved = (tmp_path / "runs/tiny/adapter/recipe.yaml").read_text()
-    assert "use: blur" in saved and "scale: 2.0" in saved
+    assert "use: my_fusion" in saved and "scale: 2.0" in saved
+    assert 0 <= json.loads(results[2][2])["metrics"]["my_metric"] <= 1
 
 
 CLASH = """
@@ -94,7 +107,7 @@ BREAKAGES = {
 
 @pytest.mark.parametrize("name", BREAKAGES)
 def test_other_commands_work_whatever_is_broken(name, plugin_folder, monkeypatch, tmp_path):
-    monkeypatch.setattr("mmadapt.checking._previews", lambda _: [])  # renders nothing
+    monkeypatch.setattr("mmadapt.checking._previews", lambda *_: [])  # renders nothing
     write_installed(plugin_folder, "broken_one", name="mine", **BREAKAGES[name])
     new = str(tmp_path / "new")
     for arguments in (

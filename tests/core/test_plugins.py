@@ -139,6 +139,13 @@ def test_tracing_prints_what_is_loaded_from_where(plugin_folder, only, monkeypat
     ]
 
 
+def test_what_a_plugin_prints_is_no_output_of_ours(plugin_folder, only, capsys):
+    write_plugin(plugin_folder, "loud", plugin="print('welcome')")
+    only("loud")
+    discover()
+    assert capsys.readouterr() == ("", "welcome\n")
+
+
 def test_a_package_with_damaged_metadata_is_still_told_apart(plugin_folder, only):
     write_plugin(plugin_folder, "bare")
     (plugin_folder / "bare-1.2.dist-info" / "METADATA").write_text("")

@@ -122,11 +122,12 @@ def test_first_party_options_have_hover_texts(installed):
     bare = [
         f"{name}: {key}"
         for name, definition in installed["$defs"].items()
-        if "." in name and not name.startswith("partial.")
+        if not name.startswith("partial.")
         for key, value in definition.get("properties", {}).items()
         if key != "use" and not value.get("description")
     ]
-    assert bare == []
+    assert [place for place in bare if not place.startswith("TrainConfig")] == []
+    assert len(bare) < 5  # transformers says nothing of these
     properties = installed["$defs"]["TrainConfig"]["properties"]
     assert "learning rate" in properties["learning_rate"]["description"]
     assert "linear" in json.dumps(properties["lr_scheduler_type"])
