@@ -68,10 +68,10 @@ class LoraOptions(TypedDict, total=False):
     """LoRA on the LM beside the fusion (needs peft).
 
     Args:
-        r: Rank of the update; peft's default is 8.
-        alpha: The update is scaled by alpha / r (peft's lora_alpha).
-        target_modules: Names of the LM's modules that get one; default: peft's for this family.
-        dropout: On the update's input (peft's lora_dropout).
+        r: Rank of the update; default: 8.
+        alpha: The update is scaled by alpha / r (peft's lora_alpha); default: 16.
+        target_modules: Names of the LM's modules that get one; default: all linear layers.
+        dropout: On the update's input (peft's lora_dropout); default: 0.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[misc]
