@@ -18,14 +18,13 @@ from torch import nn
 from transformers import ASTModel, PreTrainedModel
 
 from mmadapt.contracts.fusion import EncoderInfo
+from mmadapt.encoding import only_real, run_levels, token_mask
 from mmadapt.errors import ModelError
 from mmadapt.types import Features, LevelSpec, MediaInputs
 from mmadapt_audio.base import AudioEncoder
 from mmadapt_audio.config import AstConfig
 from mmadapt_audio.spectrogram import FbankProcessor, FbankRule
 from mmadapt_audio.tower import TowerSpec, load_tower
-from mmadapt_vision.base import only_real, token_mask
-from mmadapt_vision.levels import run_levels
 
 
 class AstEncoder(AudioEncoder):

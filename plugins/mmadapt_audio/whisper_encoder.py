@@ -21,13 +21,12 @@ from transformers.masking_utils import create_bidirectional_mask
 from transformers.models.whisper.modeling_whisper import WhisperEncoder as HFWhisperEncoder
 
 from mmadapt.contracts.fusion import EncoderInfo
+from mmadapt.encoding import only_real, run_levels
 from mmadapt.types import Features, LevelSpec, MediaInputs
 from mmadapt_audio.base import AudioEncoder
 from mmadapt_audio.config import WhisperConfig
 from mmadapt_audio.log_mel import LogMelProcessor, lead_of, tokens_of
 from mmadapt_audio.tower import TowerSpec, load_tower
-from mmadapt_vision.base import only_real
-from mmadapt_vision.levels import run_levels
 
 
 class WhisperEncoder(AudioEncoder):

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from mmadapt.contracts import Encoder
 from mmadapt.contracts.fusion import EncoderInfo
+from mmadapt.encoding import run_levels
 from mmadapt.types import LevelSpec
 from mmadapt_vision.augment import Views
 from mmadapt_vision.config import PixelConfig
-from mmadapt_vision.levels import run_levels
 from mmadapt_vision.tower import TowerSpec, load_tower, read_spec
 
 
@@ -112,34 +112,6 @@ class VisionEncoder(Encoder):
         path = self.spec.family.norm
         norm = getattr(self.model, path, None)
         return run_levels(lambda: forward(pixels), list(self.blocks), norm, levels)
-
-
-def only_real(values: Tensor, item: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """Flattens (b, t, …) to the rows of real items, with the way back.
-
-    Args:
-        values: (b, t, …).
-        item: (b, t), -1 where a row is padding.
-
-    Returns:
-        (r, …), and a function from (r, …) to (b, t, …) with zeros at padding.
-    """
-    shape, rows = item.shape, values.flatten(0, 1)
-    real = item.flatten() >= 0
-    # Without any real item the padding runs: a sharded encoder is called on every rank alike.
-    if not bool(real.any()) or bool(real.all()):
-        return rows, lambda found: found.unflatten(0, shape)
-
-    def spread(found: Tensor) -> Tensor:
-        full = found.new_zeros(real.shape[0], *found.shape[1:])
-        return full.index_put((real.nonzero().squeeze(1),), found).unflatten(0, shape)
-
-    return rows[real], spread
-
-
-def token_mask(item: Tensor, tokens: int) -> Tensor:
-    """(b, t, n) bool: every token of a real item (b, t)."""
-    return (item >= 0)[..., None].expand(-1, -1, tokens)
 
 
 def is_own_size(spec: TowerSpec) -> bool:

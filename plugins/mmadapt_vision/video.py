@@ -21,9 +21,10 @@ from torch import Tensor
 
 from mmadapt.contracts import Processor
 from mmadapt.contracts.fusion import EncoderInfo
+from mmadapt.encoding import only_real, token_mask
 from mmadapt.errors import ModelError
 from mmadapt.types import Features, LevelSpec, MediaInputs, MediaPart, Modality
-from mmadapt_vision.base import VisionEncoder, only_real, patch_grid, token_mask
+from mmadapt_vision.base import VisionEncoder, patch_grid
 from mmadapt_vision.config import VideoConfig
 from mmadapt_vision.families import as_pair
 from mmadapt_vision.frames import FramesProcessor

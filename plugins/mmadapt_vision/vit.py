@@ -12,9 +12,10 @@ from torch import Tensor
 from mmadapt.contracts import Processor
 from mmadapt.contracts.fusion import EncoderInfo
 from mmadapt.data.media import as_image, read_image
+from mmadapt.encoding import only_real, token_mask
 from mmadapt.types import Features, LevelSpec, MediaInputs, MediaPart, Modality
 from mmadapt_vision.augment import Views
-from mmadapt_vision.base import VisionEncoder, is_own_size, only_real, patch_grid, token_mask
+from mmadapt_vision.base import VisionEncoder, is_own_size, patch_grid
 from mmadapt_vision.config import VitConfig
 from mmadapt_vision.families import as_pair, num_prefix_tokens
 from mmadapt_vision.tower import TowerSpec

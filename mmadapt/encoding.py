@@ -1,4 +1,4 @@
-"""Taking the tokens after chosen blocks out of a transformer's own forward."""
+"""What encoders of transformers models share: levels out of one forward, rows of real items."""
 
 from __future__ import annotations
 
@@ -43,6 +43,34 @@ def run_levels(
         norm(states[level.block]) if level.normed and norm is not None else states[level.block]
         for level in levels
     )
+
+
+def only_real(values: Tensor, item: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Flattens (b, t, …) to the rows of real items, with the way back.
+
+    Args:
+        values: (b, t, …).
+        item: (b, t), -1 where a row is padding.
+
+    Returns:
+        (r, …), and a function from (r, …) to (b, t, …) with zeros at padding.
+    """
+    shape, rows = item.shape, values.flatten(0, 1)
+    real = item.flatten() >= 0
+    # Without any real item the padding runs: a sharded encoder is called on every rank alike.
+    if not bool(real.any()) or bool(real.all()):
+        return rows, lambda found: found.unflatten(0, shape)
+
+    def spread(found: Tensor) -> Tensor:
+        full = found.new_zeros(real.shape[0], *found.shape[1:])
+        return full.index_put((real.nonzero().squeeze(1),), found).unflatten(0, shape)
+
+    return rows[real], spread
+
+
+def token_mask(item: Tensor, tokens: int) -> Tensor:
+    """(b, t, n) bool: every token of a real item (b, t)."""
+    return (item >= 0)[..., None].expand(-1, -1, tokens)
 
 
 @contextmanager
