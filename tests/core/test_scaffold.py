@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -95,3 +96,22 @@ def test_the_command_tells_what_is_next_and_never_overwrites(tmp_path):
         2,
         f"error: {folder} exists already; choose another name or --output\n",
     )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_plugin_takes_less_than_sixty_lines(kind):
+    """Lines of code: neither blank, nor comments, nor docstrings."""
+    [text] = [text for path, text in rendered(kind, "blur") if path.name == f"{kind}.py"]
+    tree = ast.parse(text)
+    strings = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    ]
+    told = {line for node in strings for line in range(node.lineno, node.end_lineno + 1)}
+    code = [
+        line
+        for number, line in enumerate(text.splitlines(), start=1)
+        if line.strip() and not line.strip().startswith("#") and number not in told
+    ]
+    assert len(code) < 60

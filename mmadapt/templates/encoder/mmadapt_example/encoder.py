@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from mmadapt.contracts import Encoder, EncoderInfo, Processor
 from mmadapt.data.media import as_image, read_image
-from mmadapt.types import Features, LevelSpec, MediaInputs, MediaPart, Modality
+from mmadapt.types import Features, LevelSpec, MediaInputs, MediaPart
 
 
 class ExampleConfig(BaseModel):
@@ -23,7 +22,6 @@ class ExampleConfig(BaseModel):
         patch_size: Height and width of a patch.
         width: Of a token.
         depth: Number of blocks.
-        seed: Of the weights.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -31,7 +29,6 @@ class ExampleConfig(BaseModel):
     patch_size: int = Field(default=8, gt=0)
     width: int = Field(default=32, gt=0, multiple_of=4)
     depth: int = Field(default=2, gt=0)
-    seed: int = 0
 
 
 class ExampleProcessor(Processor):
@@ -60,8 +57,8 @@ class ExampleEncoder(Encoder):
         config: an `ExampleConfig`.
     """
 
-    Config: ClassVar[type[BaseModel]] = ExampleConfig
-    modality: ClassVar[Modality] = "image"
+    Config = ExampleConfig
+    modality = "image"
 
     def __init__(self, config: ExampleConfig) -> None:
         super().__init__()
@@ -71,14 +68,15 @@ class ExampleEncoder(Encoder):
         self.processor = ExampleProcessor(config.image_size)
         width = config.width
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
+            torch.manual_seed(0)
             self.embed = nn.Conv2d(3, width, config.patch_size, config.patch_size)
             self.blocks = nn.ModuleList(
-                nn.TransformerEncoderLayer(width, 4, 4 * width, 0.0, batch_first=True)
+                nn.TransformerEncoderLayer(
+                    width, 4, 4 * width, dropout=0.0, batch_first=True, norm_first=True
+                )
                 for _ in range(config.depth)
             )
             self.norm = nn.LayerNorm(width)
-            nn.init.normal_(self.norm.weight, 1.0, 0.1)
 
     @classmethod
     def info(cls, config: ExampleConfig) -> EncoderInfo:
@@ -94,13 +92,6 @@ class ExampleEncoder(Encoder):
         for block in self.blocks:
             x = block(x)
             outputs.append(x.unflatten(0, item.shape))
-        chosen = tuple(
-            self.norm(outputs[level.block]) if level.normed else outputs[level.block]
-            for level in levels
-        )
+        chosen = [self.norm(outputs[k.block]) if k.normed else outputs[k.block] for k in levels]
         mask = (item >= 0)[..., None].expand(-1, -1, x.shape[1])
-        return Features(chosen, mask, item, grid=self.grid)
-
-    def keep_blocks(self, count: int) -> None:
-        """Drops the blocks that no fusion reads."""
-        del self.blocks[max(1, count) :]
+        return Features(tuple(chosen), mask, item, grid=self.grid)
