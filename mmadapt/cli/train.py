@@ -31,6 +31,8 @@ def train(
     resolved = load_and_resolve(recipe, overrides or (), allow_code=allow_code)
 
     from mmadapt.train import train as run
+    from mmadapt.train.folder import is_main_process
 
     result = run(resolved, output_dir, resume=resume, allow_code=allow_code, quiet=as_json)
-    print_scores(result, as_json, resolved.recipe.evaluate.num_examples)
+    if is_main_process():
+        print_scores(result, as_json, resolved.recipe.evaluate.num_examples)

@@ -55,6 +55,7 @@ def train(
         >>> train("recipes/video_caption_adem.yaml")["metrics"]  # doctest: +SKIP
     """
     started = time.perf_counter()
+    quiet = quiet or not is_main_process()
     if not isinstance(recipe, ResolvedRecipe):
         loaded = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
         recipe = resolve(loaded, allow_code=allow_code)

@@ -1,9 +1,11 @@
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,6 +21,7 @@ from mmadapt.train.folder import RunFolder
 from mmadapt.train.trainer import AdapterTrainer
 from tests import world
 
+ROOT = Path(__file__).parents[3]
 BLIND = {"blind": ["removed", "swapped", "trained"]}
 
 
@@ -290,6 +293,33 @@ def test_other_processes_leave_the_folder_to_the_first(lm, tmp_path, monkeypatch
     monkeypatch.setenv("RANK", "0")
     with pytest.raises(MMAdaptError, match="holds a run already"):
         RunFolder(tmp_path / "a", recipe, resume=False)
+
+
+def test_two_processes_train_one_adapter(lm, tmp_path):
+    """By torchrun, over gloo: one folder, one log, one adapter, and one voice."""
+    path = tmp_path / "recipe.yaml"
+    keys = {"max_steps": 4, "use_cpu": True, "ddp_backend": "gloo", "disable_tqdm": False}
+    load_recipe(world.recipe(lm, train=keys)).dump(path)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc_per_node", "2", "-m", "mmadapt.cli", "train", str(path)]
+    command += ["--allow-code", "-o", str(tmp_path / "run")]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, **pipes)
+    try:
+        out, told = process.communicate(timeout=180)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 0, told[-2000:]
+    assert out.count("with media") == 1 and told.count("adapter and results: ") == 1
+    result = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert result["steps"] == 4
+    keys = {"max_steps": 4, "use_cpu": True, "per_device_train_batch_size": 8}
+    run(world.recipe(lm, train=keys), tmp_path / "alone")
+    one, two = (
+        load_file(tmp_path / name / "adapter" / "adapter.safetensors") for name in ("run", "alone")
+    )
+    assert all(torch.allclose(one[name], two[name], atol=1e-4) for name in one)
 
 
 def test_a_resumed_run_without_a_checkpoint_says_that_it_starts_again(lm, tmp_path, capsys):
