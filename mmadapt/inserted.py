@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import torch
 
 from mmadapt.contracts import Encoder, Fusion, encoder_info
-from mmadapt.data.length import InsertedTokens, LengthLimit
+from mmadapt.data.length import InsertedTokens, LengthLimit, lm_limit
+from mmadapt.errors import MMAdaptError
 from mmadapt.model import MultimodalModel
 from mmadapt.recipe import DataConfig
 from mmadapt.types import Features, TextInputs
 
-UNKNOWN_TOKENS = 256  # of an item of an encoder without a fixed grid: an upper guess
+UNKNOWN_TOKENS = 1  # of an item of an encoder without a fixed grid: what fits is never refused
+_FAILURES = (MMAdaptError, RuntimeError, ValueError, TypeError, IndexError, AssertionError)
 
 
 def length_limit(model: MultimodalModel, data: DataConfig, reserved: int = 0) -> LengthLimit:
@@ -25,8 +28,7 @@ def length_limit(model: MultimodalModel, data: DataConfig, reserved: int = 0) ->
         data: of the recipe.
         reserved: tokens that are still to be generated.
     """
-    config = model.lm.config.get_text_config()
-    longest = data.max_length or getattr(config, "max_position_embeddings", None)
+    longest = data.max_length or lm_limit(model.lm.config)
     return LengthLimit(longest, data.too_long, inserted_tokens(model), reserved)
 
 
@@ -36,21 +38,29 @@ _COUNTED: WeakKeyDictionary[MultimodalModel, InsertedTokens] = WeakKeyDictionary
 def inserted_tokens(model: MultimodalModel) -> InsertedTokens:
     """Counts, once for a model, the positions that each file and each item add to a text.
 
-    Tokens that take no position of the LM (eP-ALM's) are not counted.
+    Tokens without a position of their own (eP-ALM's) are not counted, nor are those of a fusion
+    that cannot do with a number of items other than its encoder's own.
     """
     if model not in _COUNTED:
-        _COUNTED[model] = _counted(model)
+        with torch.random.fork_rng(devices=[]):
+            _COUNTED[model] = _counted(model)
     return _COUNTED[model]
 
 
 @torch.no_grad()
 def _counted(model: MultimodalModel) -> InsertedTokens:
-    none = _count(model, {})
-    per_file, per_item, with_media = {}, {}, 0
+    none, with_media = 0, 0
+    per_file: dict[str, int] = {}
+    per_item: dict[str, int] = {}
+    with suppress(*_FAILURES):
+        none = _count(model, {})
     for name in model.encoders:
-        one = _count(model, {name: [0]})
-        two_items = _count(model, {name: [0, 0]})
-        two_files = _count(model, {name: [0, 1]})
+        try:
+            one, two_items, two_files = (
+                _count(model, {name: files}) for files in ([0], [0, 0], [0, 1])
+            )
+        except _FAILURES:
+            continue
         per_item[name] = two_items - one
         per_file[name] = two_files - two_items
         with_media = max(with_media, one - per_item[name] - per_file[name])

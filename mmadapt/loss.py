@@ -67,3 +67,9 @@ def batch_loss(
 
 def _extra(fusion: Fusion, state: State) -> Tensor | None:
     return fusion.aux_loss(state)
+
+
+def untouched(parameters: Iterable[Tensor]) -> Tensor:
+    """Zero, with gradients of zero: a batch of text alone may not touch the adapter."""
+    zeros = [parameter.flatten()[:1].sum() * 0 for parameter in parameters]
+    return torch.stack([zero.to(zeros[0]) for zero in zeros]).sum() if zeros else torch.zeros(())

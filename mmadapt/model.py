@@ -15,11 +15,12 @@ from transformers.utils import ModelOutput
 from mmadapt.adapter import AdapterModule
 from mmadapt.attach import Attachment
 from mmadapt.contracts import Encoder, Fusion, Head, encoder_info
+from mmadapt.data.length import lm_limit, refuse_too_long
 from mmadapt.errors import AttachError, DataError
 from mmadapt.freeze import Undo, freeze, keep_statistics, silence_config
 from mmadapt.generation import answer, generate_batch
 from mmadapt.lora import add_lora
-from mmadapt.loss import batch_loss, labelled
+from mmadapt.loss import batch_loss, labelled, untouched
 from mmadapt.placement import embedding_device, is_placed, place
 from mmadapt.types import Features, LevelSpec, MediaInputs, State, TextInputs
 
@@ -221,17 +222,8 @@ class MultimodalModel(AdapterModule):
         fusions = self.fusions.values()
         loss = batch_loss(logits, targets, num_items_in_batch, state, self.head, fusions)
         if torch.is_grad_enabled() and not loss.requires_grad:
-            loss = loss + self._nothing_to_learn().to(loss)
+            loss = loss + untouched(self.trainable_parameters().values()).to(loss)
         return MultimodalOutput(loss, output.logits, text)
-
-    def _nothing_to_learn(self) -> Tensor:
-        """Zero, with gradients of zero for the adapter: a batch of text alone may not touch it."""
-        parts = [parameter.sum() * 0 for parameter in self.trainable_parameters().values()]
-        return (
-            torch.stack([part.to(self.device) for part in parts]).sum()
-            if parts
-            else torch.zeros(())
-        )
 
     def encode(self, media: Mapping[str, MediaInputs]) -> dict[str, dict[str, Features]]:
         """Runs each encoder once and reduces its levels for every fusion that reads it.
@@ -274,6 +266,8 @@ class MultimodalModel(AdapterModule):
         text = TextInputs(input_ids, mask.bool(), labels, media_positions)
         for name, fusion in self.fusions.items():
             text = cast(Fusion, fusion).embeds(text, features[name])
+        raised = None if self.recipe is None else self.recipe.data.max_length
+        refuse_too_long(text, lm_limit(self.lm.config, raised))
         if self.tokenizer is None or self.tokenizer.pad_token_id is None or not text.spans:
             return text
         own = torch.stack(list(text.spans.values())).amax(dim=0) > 0

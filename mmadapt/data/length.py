@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from mmadapt.errors import DataError
-from mmadapt.types import IGNORE_INDEX
+from mmadapt.types import IGNORE_INDEX, TextInputs
 
 if TYPE_CHECKING:
     from mmadapt.data.items import Item
@@ -128,3 +128,33 @@ class LengthLimit:
     def _length(self, item: Item) -> int:
         media = [(medium.encoder, len(medium.values)) for medium in item.media]
         return len(item.input_ids) + self.inserted.count(media) + self.reserved
+
+
+def lm_limit(config: Any, raised: int | None = None) -> int | None:
+    """How many tokens an LM takes by its configuration, or more where the recipe says so."""
+    own = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return None if own is None else max(own, raised or 0)
+
+
+def refuse_too_long(text: TextInputs, limit: int | None) -> None:
+    """Stops before an LM reads past its positions.
+
+    Samples are checked before they are batched; only an encoder whose number of tokens follows the
+    file can bring more than was counted then.
+
+    Raises:
+        DataError: a row takes more positions than there are.
+    """
+    if limit is None or text.input_ids.shape[1] <= limit or text.input_ids.is_meta:
+        return
+    taken = text.attention_mask
+    if text.positionless is not None:
+        taken = taken & ~text.positionless
+    longest, row = taken.sum(dim=1).max(dim=0)
+    if int(longest) > limit:
+        raise DataError(
+            "batch",
+            None,
+            f"row {int(row)} has {int(longest)} tokens, media included; the LM takes at most "
+            f"{limit}; shorten its media or text, or raise data.max_length",
+        )

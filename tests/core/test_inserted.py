@@ -48,6 +48,26 @@ def test_the_count_is_what_a_forward_inserts(lm, fusion, files):
     )
 
 
+def test_a_fusion_that_cannot_be_asked_counts_as_nothing(lm, monkeypatch):
+    model = model_of(lm, use="prefix", connector="linear")
+
+    def picky(inputs, features):
+        if features and features["image"].item.shape[1] != 1:
+            raise RuntimeError("one item is what this encoder gives")
+        return inputs
+
+    monkeypatch.setattr(model.fusions["prefix"], "embeds", picky)
+    assert inserted_tokens(model) == InsertedTokens()
+
+
+def test_counting_draws_no_random_numbers(lm, monkeypatch):
+    model = model_of(lm, use="prefix", connector="linear")
+    monkeypatch.setattr(model.fusions["prefix"], "embeds", lambda text, _: (torch.rand(1), text)[1])
+    before = torch.get_rng_state()
+    inserted_tokens(model)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_tokens_without_a_position_take_no_room(lm):
     model = model_of(lm, use="epalm", start=0, end=1)
     assert inserted_tokens(model).count([("image", 1)]) == 0

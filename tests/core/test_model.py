@@ -96,6 +96,17 @@ def test_logits_at_labels_are_rows_of_all_logits():
     assert unlabelled.loss is None and unlabelled.logits.shape == (2, 8, VOCAB)
 
 
+def test_what_does_not_fit_into_the_lm_is_refused():
+    model = join()
+    room = model.lm.config.max_position_embeddings
+    fits, long = batch_for(model, length=room - 1), batch_for(model, length=room)
+    assert model(**fits).logits.shape[1] == room  # one token is the fusion's
+    with pytest.raises(DataError, match=f"has {room + 1} tokens, media included; the LM takes at"):
+        model(**long)
+    long["attention_mask"][:, :5] = 0  # padding takes no room
+    assert model(**long).logits.shape[1] == room + 1
+
+
 def test_a_batch_of_text_alone_may_leave_the_adapter_as_it_is():
     """Where a fusion acts through its tokens only, there is nothing to learn, and no error."""
     model = join(fusions=lambda lm, encoders: [toy(lm, encoders, sites=())])
