@@ -185,6 +185,22 @@ def test_every_parameter_learns_from_a_mixed_batch(model):
     assert model(**batch_of(model, [0])).loss.isfinite()  # text alone
 
 
+def test_a_prefix_stands_in_the_order_of_the_files(tmp_path):
+    recipe = recipe_of("adem-adem", save("llama", tmp_path))
+    recipe["fusion"] = {**PREFIX, "encoders": ["video", "sound"]}
+    model = compose(recipe, allow_code=True).eval()
+    batch = batch_of(model, [3, 4])  # video and sound; sound and video
+    with torch.no_grad():
+        text = model(**batch).text
+        own = {
+            name: model.fusions["prefix"].connectors[name](features.levels[0][:, 0, 1:])
+            for name, features in model.encode(batch["media"])["prefix"].items()
+        }
+    for row, names in enumerate((("video", "sound"), ("sound", "video"))):
+        inserted = text.embeds[row][text.spans["prefix"][row] > 0]
+        torch.testing.assert_close(inserted, torch.cat([own[name][row] for name in names]))
+
+
 @pytest.mark.parametrize("mix", MIXES)
 def test_a_run_trains_scores_and_comes_back(mix, tmp_path):
     lm = save("llama", tmp_path / "lm")
