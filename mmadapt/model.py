@@ -370,16 +370,29 @@ class MultimodalModel(AdapterModule):
         return self.tokenizer
 
     def gradient_checkpointing_enable(
-        self, gradient_checkpointing_kwargs: dict[str, Any] | None = None
+        self, gradient_checkpointing_kwargs: dict[str, Any] | None = None, **options: Any
     ) -> None:
-        """Recomputes the LM's layers in the backward pass instead of keeping their activations."""
-        self.lm.gradient_checkpointing_enable(
-            gradient_checkpointing_kwargs or {"use_reentrant": False}
-        )
+        """Recomputes the LM's layers in the backward pass instead of keeping their activations.
+
+        Args:
+            gradient_checkpointing_kwargs: of `torch.utils.checkpoint.checkpoint`.
+            options: what the LM's own method takes besides (`every_n_layers`, `offload`).
+        """
+        # Newer transformers call it by the second name, and warn of the first.
+        own = getattr(self.lm, "activation_checkpointing_enable", None)
+        own = own or self.lm.gradient_checkpointing_enable
+        own(gradient_checkpointing_kwargs or {"use_reentrant": False}, **options)
+
+    def activation_checkpointing_enable(
+        self, activation_checkpointing_kwargs: dict[str, Any] | None = None, **options: Any
+    ) -> None:
+        """The same under the name that newer versions of transformers' trainer call."""
+        self.gradient_checkpointing_enable(activation_checkpointing_kwargs, **options)
 
     def gradient_checkpointing_disable(self) -> None:
         """Keeps the activations again."""
-        self.lm.gradient_checkpointing_disable()
+        own = getattr(self.lm, "activation_checkpointing_disable", None)
+        (own or self.lm.gradient_checkpointing_disable)()
 
 
 def _trains(module: nn.Module) -> bool:
