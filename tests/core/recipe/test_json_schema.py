@@ -112,7 +112,12 @@ def test_a_mistake_is_told_where_it_stands(schema, change, place, message):
 
 
 def test_what_extends_another_may_leave_out_and_remove(schema):
-    short = {"extends": "base.yaml", "fusion": {"use": "adem", "alpha": None}, "train": {"seed": 1}}
+    short = {
+        "extends": "base.yaml",
+        "encoders": {"video": {"use": "frames", "num_frames": 4}},
+        "fusion": {"use": "adem", "alpha": None},
+        "train": {"seed": 1},
+    }
     assert mistakes(schema, short) == {}
     assert "$.fusion" in mistakes(schema, {**short, "fusion": {"use": "adem", "alfa": 1}})
     assert "$.train" in mistakes(schema, {**short, "train": {"sed": 1}})
