@@ -131,7 +131,7 @@ def _build(
         lora=recipe.lm.lora,
     )
     unfreeze(model, recipe, {name: encoder.num_levels for name, encoder in encoders.items()})
-    return model
+    return model.place() if model.is_placed else model
 
 
 def refuse_reserved_names(recipe: Recipe) -> None:
@@ -210,7 +210,7 @@ def load(
         lm: the base LM if it is loaded already.
         tokenizer: its tokenizer.
         overrides: `key=value` changes to the adapter's recipe, e.g. where the LM lies.
-        device: where to put the model.
+        device: where to put the model; default: the CPU, or where `lm.device_map` has the LM.
         allow_code: as in `compose`.
 
     Raises:

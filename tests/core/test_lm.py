@@ -10,6 +10,7 @@ import torch
 from mmadapt.checking import dry_run
 from mmadapt.composition import compose, load
 from mmadapt.errors import ModelError, RecipeError
+from mmadapt.model import MultimodalModel
 from mmadapt.recipe import load_recipe
 from mmadapt.train import train
 from tests import world
@@ -128,9 +129,14 @@ def test_the_frozen_weights_have_the_precision_of_the_recipe(lm, dtype):
     assert {p.dtype for p in model.fusions.parameters()} == {torch.float32}
 
 
-def test_device_map_places_the_lm(lm, tmp_path):
+def test_device_map_places_the_lm(lm, tmp_path, monkeypatch):
     model = trained_and_loaded(recipe(lm, device_map="auto"), tmp_path / "run")
     assert model.is_placed and model.hf_device_map == {"": str(model.device)}
+    homes = []
+    monkeypatch.setattr(MultimodalModel, "place", lambda self, device=None: homes.append(self))
+    compose(recipe(lm, device_map="cpu"), allow_code=True)
+    assert len(homes) == 1  # encoders and fusions join it as soon as it is there
+    monkeypatch.undo()
     free = compose(recipe(lm), allow_code=True)
     assert not free.is_placed and not hasattr(free, "hf_device_map")
     with pytest.raises(ModelError, match="cannot be loaded"):
