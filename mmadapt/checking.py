@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -24,6 +25,7 @@ from mmadapt.lm import load_config, load_tokenizer
 from mmadapt.lora import add_lora
 from mmadapt.recipe import Recipe, ResolvedRecipe, resolve
 from mmadapt.report import trainable_rows
+from mmadapt.start import start_folder
 from mmadapt.text import add_special_tokens, plain_ids, preview
 from mmadapt.towers import meta_tower, unfrozen_sizes
 from mmadapt.types import Features, State, TextInputs
@@ -119,7 +121,7 @@ def dry_run(recipe: Recipe | ResolvedRecipe, allow_code: bool = False) -> Report
         _previews(recipe, lm),
         [*parts.departures.values(), *(text for fusion in fusions for text in fusion.departures())],
         {"lm": lm_bytes, "adapter": adapter, "gradients": adapter, "optimiser": 2 * adapter},
-        [*files.notes(), *notes, *_start_notes(fusions)],
+        [*files.notes(), *notes, *_start_notes(parts, fusions)],
     )
 
 
@@ -172,12 +174,13 @@ def _meta_fusions(
     return fusions
 
 
-def _start_notes(fusions: Sequence[Fusion]) -> list[str]:
+def _start_notes(recipe: Recipe, fusions: Sequence[Fusion]) -> list[str]:
     """What training would miss and a dry run does not: stages are checked before any is trained."""
     notes = []
-    for fusion in fusions:
+    checks: list[Callable[[], object]] = [partial(start_folder, recipe)]
+    for check in checks + [fusion.check_start for fusion in fusions]:
         try:
-            fusion.check_start()
+            check()
         except MMAdaptError as error:
             notes.append(f"training will not start: {error}")
     return notes

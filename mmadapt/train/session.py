@@ -23,8 +23,8 @@ from mmadapt.feature_memory import FeatureMemory
 from mmadapt.inserted import length_limit
 from mmadapt.model import MultimodalModel
 from mmadapt.recipe import Recipe, ResolvedRecipe
+from mmadapt.start import start_folder, start_from
 from mmadapt.train.folder import RunFolder
-from mmadapt.train.start import start_from
 
 KEPT_BYTES = GIBIBYTE // 2  # of processed media, and as much of features
 
@@ -121,6 +121,7 @@ def start(resolved: ResolvedRecipe, folder: RunFolder, allow_code: bool, quiet: 
         MMAdaptError: a source, a model or a part cannot be built.
     """
     began = time.perf_counter()
+    start_folder(resolved.recipe)  # a missing one shows before anything is loaded
     sources = {
         name: build_source(part, resolved.recipe.data) for name, part in resolved.sources.items()
     }

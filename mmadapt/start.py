@@ -16,6 +16,24 @@ if TYPE_CHECKING:
     from mmadapt.recipe import Recipe
 
 
+def start_folder(recipe: Recipe) -> Path | None:
+    """The adapter folder that `train.start_from` names, itself or as a run's; None without one.
+
+    Raises:
+        RecipeError: there is no adapter.
+    """
+    name = recipe.train.start_from
+    if name is None:
+        return None
+    folder = Path(name).expanduser()
+    for place in (folder / "adapter", folder):
+        if (place / WEIGHTS).is_file():
+            return place
+    message = f"'{name}' is neither an adapter nor a run that has one"
+    hint = "train the earlier stage first"
+    raise RecipeError([recipe.problem(("train", "start_from"), message, hint)])
+
+
 @torch.no_grad()
 def start_from(model: MultimodalModel, recipe: Recipe) -> None:
     """Takes over the weights of the adapter that `train.start_from` names.
@@ -30,16 +48,9 @@ def start_from(model: MultimodalModel, recipe: Recipe) -> None:
     Raises:
         RecipeError: there is no such adapter, or it does not fit.
     """
-    name = recipe.train.start_from
-    if name is None:
+    folder = start_folder(recipe)
+    if folder is None:
         return
-    path = ("train", "start_from")
-    folder = Path(name).expanduser()
-    if (folder / "adapter" / WEIGHTS).is_file():
-        folder = folder / "adapter"  # a run folder
-    if not (folder / WEIGHTS).is_file():
-        message = f"'{name}' is neither an adapter nor a run that has one"
-        raise RecipeError([recipe.problem(path, message, "train the earlier stage first")])
     started = tuple(
         f"fusions.{n}." for n, f in model.fusions.items() if cast(Fusion, f).has_started
     )
@@ -48,6 +59,7 @@ def start_from(model: MultimodalModel, recipe: Recipe) -> None:
     try:
         check_tensors(own, given)
     except AdapterError as error:
-        raise RecipeError([recipe.problem(path, f"{folder}: {error}")]) from error
+        problem = recipe.problem(("train", "start_from"), f"{folder}: {error}")
+        raise RecipeError([problem]) from error
     for tensor_name, tensor in own.items():
         tensor.copy_(given[tensor_name])

@@ -6,11 +6,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from mmadapt.checking import dry_run
 from mmadapt.composition import compose
 from mmadapt.errors import RecipeError
 from mmadapt.recipe import load_recipe
+from mmadapt.start import start_from
 from mmadapt.train import train
-from mmadapt.train.start import start_from
 from tests import world
 
 DENSE = {"use": "evlm", "num_levels": 2, "num_tokens": 2}
@@ -80,6 +81,12 @@ def test_an_adapter_that_does_not_fit_is_an_error(first, fusion, says):
 def test_a_folder_without_an_adapter_is_an_error(tmp_path):
     with pytest.raises(RecipeError, match=r"train\.start_from: .*earlier stage first"):
         started(DENSE, tmp_path)
+
+
+def test_check_tells_of_a_stage_that_is_not_there(first, tmp_path):
+    for folder, count in ((tmp_path, 1), (first, 0)):
+        notes = dry_run(recipe(DENSE, start_from=str(folder))).notes
+        assert sum("training will not start" in note for note in notes) == count
 
 
 def test_a_run_starts_from_it(tmp_path):
