@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 from tqdm import tqdm
 
@@ -20,8 +17,8 @@ from mmadapt.data.cache import MemoryCache
 from mmadapt.data.encoded import on_disk
 from mmadapt.data.items import Failed, Item, Medium
 from mmadapt.data.length import LengthLimit, TooLongError
-from mmadapt.data.media.convert import MEMORY
 from mmadapt.data.media.decode.errors import NO_SOUND_TRACK
+from mmadapt.data.processing import drawn, read_part
 from mmadapt.errors import DataError, MediaError, MMAdaptError
 from mmadapt.text import special_prefix
 from mmadapt.types import IGNORE_INDEX, MediaPart, Sample
@@ -150,7 +147,7 @@ class MediaDataset(Dataset[Item | Failed]):
         if item is not None:
             return item
         rng = self._rng(epoch, index) if self.training else None
-        before = _state(rng)
+        before = drawn(rng)
         encoded = self.head.encode(sample, self.tokenizer, with_target=self.training, rng=rng)
         positions = encoded.media_positions if self.media != "removed" else []
         arrays = [
@@ -159,7 +156,7 @@ class MediaDataset(Dataset[Item | Failed]):
         ]
         item = Item(index, sample["id"], arrays[0], arrays[1], arrays[2])
         self._check(item)
-        if _state(rng) == before:
+        if drawn(rng) == before:
             self.cache.put(key, item, sum(array.nbytes for array in arrays) + 500)
         return item
 
@@ -223,18 +220,18 @@ class MediaDataset(Dataset[Item | Failed]):
             return kept
         if key in self._unreadable:
             raise self._unreadable[key]
-        before, started = _state(rng), time.monotonic()
+        before, started = drawn(rng), time.monotonic()
         try:
             with on_disk(part, called) as shown:
-                result = _read(processor, shown, rng)
+                result = read_part(processor, shown, rng)
         except MediaError as error:
             # Other random choices may do better, but no time limit is waited for twice.
             slow = time.monotonic() - started > SLOW_SECONDS
-            if part.get("path") is not None and (_state(rng) == before or slow):
+            if part.get("path") is not None and (drawn(rng) == before or slow):
                 self._unreadable[key] = error
             raise
         values, mask = result if isinstance(result, tuple) else (result, None)
-        if part.get("path") is None or _state(rng) != before:
+        if part.get("path") is None or drawn(rng) != before:
             return Medium(name, 0, values, mask)
         medium = Medium(name, 0, values, mask, key)
         worker = get_worker_info()
@@ -242,26 +239,3 @@ class MediaDataset(Dataset[Item | Failed]):
         nbytes = sum(x.numel() * x.element_size() for x in (values, mask) if x is not None)
         self.cache.put(key, medium, nbytes * copies)
         return medium
-
-
-def _read(
-    processor: Processor, part: MediaPart, rng: np.random.Generator | None
-) -> Tensor | tuple[Tensor, Tensor]:
-    """What a processor gives; whatever it raises speaks of the file."""
-    try:
-        return processor(part, rng)
-    except MMAdaptError:
-        raise
-    except Exception as error:
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{Path(frame.filename).name}:{frame.lineno}"
-        reason = f"its processor failed ({type(error).__name__} in {place}: {error})"
-        raise MediaError(part.get("path", MEMORY), reason, part["type"]) from error
-
-
-def _state(rng: np.random.Generator | None) -> object:
-    """What changes when a generator is drawn from."""
-    if rng is None:
-        return None
-    bits = rng.bit_generator
-    return bits.state["state"]["state"], getattr(bits.seed_seq, "n_children_spawned", 0)
