@@ -133,7 +133,7 @@ def test_device_map_places_the_lm(lm, tmp_path, monkeypatch):
     model = trained_and_loaded(recipe(lm, device_map="auto"), tmp_path / "run")
     assert model.is_placed and model.hf_device_map == {"": str(model.device)}
     homes = []
-    monkeypatch.setattr(MultimodalModel, "place", lambda self, device=None: homes.append(self))
+    monkeypatch.setattr(MultimodalModel, "place", lambda self, *_: homes.append(self) or self)
     compose(recipe(lm, device_map="cpu"), allow_code=True)
     assert len(homes) == 1  # encoders and fusions join it as soon as it is there
     monkeypatch.undo()
