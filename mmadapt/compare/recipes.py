@@ -143,12 +143,12 @@ def _run(
     changes: Sequence[str],
     say: Callable[[str], None],
 ) -> Run:
-    """The run of a recipe in its own folder; one that is finished is read, one cut off resumed."""
+    """The run of a recipe in its own folder; one cut off is resumed, one that is finished kept.
+
+    `train --resume` refuses a folder whose run was of another recipe.
+    """
     folder = plan.output_dir / name / label
-    if (folder / "metrics.json").is_file():
-        say(f"{folder}: finished before")
-        return read_run(folder)
-    say(f"{folder}: training")
+    say(f"{folder}: {'finished before' if (folder / 'metrics.json').is_file() else 'training'}")
     command = [sys.executable, "-m", "mmadapt.cli", "train", file, *plan.overrides, *changes]
     command += ["--output-dir", str(folder), "--json"]
     command += ["--resume"] if folder.is_dir() and any(folder.iterdir()) else []

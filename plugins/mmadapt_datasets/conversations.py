@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mmadapt.text import MEDIA_MARKER
-from mmadapt.types import Sample
+from mmadapt.types import MediaPart, Sample
 from mmadapt_datasets.base import Files, Folder, RecordSource
 from mmadapt_datasets.files import read_json, read_list
 from mmadapt_datasets.records import Record
@@ -61,7 +61,8 @@ class LlavaSource(RecordSource):
     def sample(self, record: Record) -> Sample:
         """A conversation and its images."""
         names = record.values.get("image") or []
-        names = [names] if isinstance(names, str) else names
+        if names:
+            names = [names] if isinstance(names, str) else record.texts("image")
         if names and self.images is None:
             raise record.fail("has an image; say where with `images`")
         media = [self.images.part(record, name) for name in names] if self.images else []
@@ -89,12 +90,20 @@ class LavinConfig(Files):
     Args:
         path: `all_data.json`: an object of lists of records.
         subset: Which of its lists.
-        images: Folder of the images.
+        images: Folder of the images of COCO's train2014.
+        file_name: An image's name there.
+        scienceqa_images: Folder of ScienceQA's images, whose `train/QID/image.png` is that of a
+            record with `image_source: sqa`.
+        empty_answers: `skip` leaves out records that answer nothing, of which the published file
+            has some; `error` refuses them.
     """
 
     path: str
     subset: str = "all"
     images: str | None = None
+    file_name: str = "COCO_train2014_{image}"
+    scienceqa_images: str | None = None
+    empty_answers: Literal["skip", "error"] = "skip"
 
 
 class LavinSource(RecordSource):
@@ -109,9 +118,15 @@ class LavinSource(RecordSource):
 
     def __init__(self, config: LavinConfig) -> None:
         super().__init__(config)
-        self.images = Folder(config.images, "image", config) if config.images else None
+        self.coco, self.scienceqa = (
+            Folder(folder, "image", config) if folder else None
+            for folder in (config.images, config.scienceqa_images)
+        )
         file, content = read_json(config.path)
-        self.keep(file, _subset(file, content, config.subset))
+        records = _subset(file, content, config.subset)
+        if config.empty_answers == "skip":
+            records = (record for record in records if record.values.get("answer") != "")
+        self.keep(file, records)
 
     def sample(self, record: Record) -> Sample:
         """An instruction, its answer, perhaps an image."""
@@ -123,10 +138,19 @@ class LavinSource(RecordSource):
             "media": [],
         }
         if record.values.get("image"):
-            if self.images is None:
-                raise record.fail("has an image; say where with `images`")
-            sample["media"] = [self.images.part(record, record.text("image"))]
+            sample["media"] = [self._image(record)]
         return sample
+
+    def _image(self, record: Record) -> MediaPart:
+        if record.values.get("image_source") == "sqa":
+            folder, option = self.scienceqa, "scienceqa_images"
+            name = f"train/{record.identity('qid')}/{record.text('image')}"
+        else:
+            folder, option = self.coco, "images"
+            name = self.config.file_name.replace("{image}", record.text("image"))
+        if folder is None:
+            raise record.fail(f"has an image; say where with `{option}`")
+        return folder.part(record, name)
 
 
 def _subset(file: Path, content: Any, name: str) -> Iterable[Record]:

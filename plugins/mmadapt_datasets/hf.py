@@ -11,7 +11,7 @@ from mmadapt.contracts import Source
 from mmadapt.errors import DataError, MissingDependency
 from mmadapt.types import Sample
 from mmadapt_datasets.records import Record
-from mmadapt_datasets.table import Columns
+from mmadapt_datasets.table import Columns, Files
 
 FILES = {"parquet": "parquet", "arrow": "arrow", "csv": "csv", "json": "json", "jsonl": "json"}
 
@@ -22,10 +22,12 @@ class HfConfig(BaseModel):
     Args:
         path: Hub id, a folder of `save_to_disk`, a folder of files, or one parquet, arrow, csv,
             json or jsonl file.
-        split: Name of the split, also `train[:1000]`.
+        split: Name of the split, also `train[:1000]`; a single file is all `train`, and what
+            `save_to_disk` wrote is read by whole splits.
         name: Name of the hub dataset's configuration.
         revision: Git revision of a hub dataset.
         columns: Which column is what.
+        root: Folder of the files that rows name; without it rows hold encoded bytes.
         limit: Read only the first so many rows.
     """
 
@@ -35,6 +37,7 @@ class HfConfig(BaseModel):
     name: str | None = None
     revision: str | None = None
     columns: Columns
+    root: str | None = None
     limit: int | None = Field(None, ge=1)
 
 
@@ -51,6 +54,7 @@ class HfSource(Source):
 
     def __init__(self, config: HfConfig) -> None:
         super().__init__(config)
+        self.files = Files(config.root)
         table = _load(config)
         if config.limit is not None:
             table = table.select(range(min(config.limit, len(table))))
@@ -64,7 +68,9 @@ class HfSource(Source):
 
     def __getitem__(self, index: int) -> Sample:
         file = Path(self.config.path)
-        return self.config.columns.sample(Record(file, str(index), dict(self.table[index])))
+        return self.config.columns.sample(
+            Record(file, str(index), dict(self.table[index])), self.files
+        )
 
 
 def _load(config: HfConfig) -> Any:
@@ -76,16 +82,16 @@ def _load(config: HfConfig) -> Any:
     try:
         if (path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file():
             found = datasets.load_from_disk(str(path))
-            if not isinstance(found, datasets.DatasetDict):
-                return found
-            if config.split not in found:
-                raise ValueError(f'Unknown split "{config.split}". Should be one of {list(found)}.')
-            return found[config.split]
+            splits = dict(found) if isinstance(found, datasets.DatasetDict) else {"train": found}
+            if config.split not in splits:
+                known = ", ".join(splits)
+                raise ValueError(f"a saved dataset is read by whole splits, here {known}")
+            return splits[config.split]
         if path.is_file():
             if path.suffix[1:] not in FILES:
                 raise ValueError(f"its name must end in one of {', '.join(FILES)}")
             kind = FILES[path.suffix[1:]]
-            return datasets.load_dataset(kind, data_files=str(path), split="train")
+            return datasets.load_dataset(kind, data_files=str(path), split=config.split)
         return datasets.load_dataset(
             str(path) if path.is_dir() else config.path,
             config.name,

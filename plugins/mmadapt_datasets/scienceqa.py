@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mmadapt.errors import DataError
 from mmadapt.types import Sample
 from mmadapt_datasets.base import Files, Folder, RecordSource
 from mmadapt_datasets.files import read_object
@@ -61,8 +62,8 @@ class ScienceqaSource(RecordSource):
         if not 0 <= answer < len(choices):
             raise record.fail(f"has the answer {answer}, but {len(choices)} choices (from 0)")
         image = record.values.get("image")
-        hint = record.values.get("hint") or ""
-        context = " ".join(part for part in (hint, self.captions.get(record.key, "")) if part)
+        hint = record.get("hint", str, "text") if record.values.get("hint") else ""
+        context = " ".join(part for part in (hint, self._caption(record)) if part)
         sample: Sample = {
             "id": record.key,
             "prompt": record.text("question"),
@@ -83,6 +84,12 @@ class ScienceqaSource(RecordSource):
             name = f"{folder}/{record.key}/{record.text('image')}"
             sample["media"] = [self.images.part(record, name)]
         return sample
+
+    def _caption(self, record: Record) -> str:
+        caption = self.captions.get(record.key) or ""
+        if not isinstance(caption, str):
+            raise DataError(self.config.captions or "", record.key, "has a caption that is no text")
+        return caption
 
     def _keys(self, whole: Record) -> list[str]:
         if self.config.splits is None:

@@ -2,16 +2,45 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast, get_args
 
 from pydantic import BaseModel, ConfigDict
 
-from mmadapt.errors import did_you_mean
+from mmadapt.errors import DataError, did_you_mean
 from mmadapt.types import MediaPart, Modality, Sample
 from mmadapt_datasets.records import Record
 
 MODALITIES = get_args(Modality)
+
+
+class Files:
+    """Where files that rows name lie; without a root, rows may hold encoded bytes only.
+
+    Args:
+        root: their folder; no name leads out of it.
+    """
+
+    def __init__(self, root: str | None = None) -> None:
+        self.root = None if root is None else Path(root).expanduser()
+        if self.root is not None and not self.root.is_dir():
+            raise DataError(self.root, None, "is not a folder; `root` must hold the media files")
+
+    def path(self, record: Record, column: str, name: str) -> str:
+        """The path of a file that a row names.
+
+        Raises:
+            DataError: there is no root, or the name leads out of it.
+        """
+        if self.root is None:
+            raise record.fail(f"'{column}' names the file {name!r}, not its bytes")
+        path = os.path.join(self.root, name)
+        inside = os.path.join(os.path.realpath(self.root), "")
+        if "\0" in name or not os.path.realpath(path).startswith(inside):
+            raise record.fail(f"'{column}' names {name!r}, which leads outside {self.root}")
+        return path
 
 
 class Columns(BaseModel):
@@ -51,13 +80,17 @@ class Columns(BaseModel):
                     )
         return None
 
-    def sample(self, record: Record) -> Sample:
+    def sample(self, record: Record, files: Files) -> Sample:
         """The sample of one row.
+
+        Args:
+            record: the row.
+            files: where files lie that it names.
 
         Raises:
             DataError: a value is not what the column should hold.
         """
-        sample: Sample = {"id": record.key, "media": self._media(record)}
+        sample: Sample = {"id": record.key, "media": self._media(record, files)}
         if self.id is not None:
             sample["id"] = record.identity(self.id)
         if self.prompt is not None:
@@ -83,7 +116,7 @@ class Columns(BaseModel):
             return [choices[value]]
         return _texts(record, name)
 
-    def _media(self, record: Record) -> list[MediaPart]:
+    def _media(self, record: Record, files: Files) -> list[MediaPart]:
         parts: list[MediaPart] = []
         for modality in MODALITIES:
             names = getattr(self, modality) or []
@@ -91,7 +124,7 @@ class Columns(BaseModel):
                 value = record.values.get(name)
                 for one in value if isinstance(value, list) else [value]:
                     if one is not None:
-                        parts.append(_part(record, name, modality, one))
+                        parts.append(_part(record, name, modality, one, files))
         return parts
 
 
@@ -101,12 +134,12 @@ def _texts(record: Record, name: str) -> list[str]:
     return [record.text(name)]
 
 
-def _part(record: Record, name: str, modality: Modality, value: Any) -> MediaPart:
+def _part(record: Record, name: str, modality: Modality, value: Any, files: Files) -> MediaPart:
     """A media part of encoded bytes, or of a file."""
     if isinstance(value, Mapping):
         value = value.get("bytes") or value.get("path")
     if isinstance(value, bytes):
         return {"type": modality, "value": value}
     if isinstance(value, str) and value:
-        return {"type": modality, "path": value}
+        return {"type": modality, "path": files.path(record, name, value)}
     raise record.fail(f"'{name}' holds neither encoded bytes nor the name of a file")

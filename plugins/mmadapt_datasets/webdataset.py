@@ -15,7 +15,7 @@ from mmadapt.contracts import Source
 from mmadapt.errors import DataError
 from mmadapt.types import Sample
 from mmadapt_datasets.records import Record
-from mmadapt_datasets.table import Columns
+from mmadapt_datasets.table import Columns, Files
 
 TEXT = ("txt", "text", "transcript", "caption")
 MAX_MEMBER = 2**31
@@ -89,12 +89,15 @@ class WebdatasetSource(Source):
                 content = stream.read(size)
                 if len(content) < size:
                     raise DataError(entry.shard, entry.name, f"'.{extension}' is cut short")
-                values |= _values(entry, extension, content)
+                found = _values(entry, extension, content)
+                if twice := sorted(set(found) & (set(values) | set(entry.files) - {extension})):
+                    raise DataError(entry.shard, entry.name, f"says '{twice[0]}' twice")
+                values |= found
         record = Record(entry.shard, entry.name, values)
         wrong = self.config.columns.missing(list(values))
         if wrong:
             raise record.fail(wrong)
-        return self.config.columns.sample(record)
+        return self.config.columns.sample(record, Files())
 
 
 def _index(shard: Path) -> list[Entry]:

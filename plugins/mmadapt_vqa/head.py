@@ -102,7 +102,7 @@ class VqaHead(Head):
         given = sample.get("answer_weights")
         if given:
             return dict(zip(answers, given, strict=True))
-        counts = Counter(answers)
+        counts = Counter(answer for answer in answers if answer.strip())  # people may say nothing
         if self.config.target == "by_score":
             return {answer: _SCORES.get(count, 1.0) for answer, count in counts.items()}
         return {answer: float(count) for answer, count in counts.items()}

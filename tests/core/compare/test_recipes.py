@@ -36,7 +36,8 @@ def trained(monkeypatch):
         commands.append(command)
         from pathlib import Path
 
-        Path(folder).mkdir(parents=True)
+        assert Path(folder).exists() == ("--resume" in command)
+        Path(folder).mkdir(parents=True, exist_ok=True)
         report = {
             "name": "x",
             "metrics": {"exact_match": quality},
@@ -73,12 +74,12 @@ def test_each_recipe_is_tuned_alike_and_reported_over_seeds(tmp_path, trained):
     assert lines[1].split()[:3] == ["a", "0.610", "[0.600,"]
 
 
-def test_finished_runs_are_not_repeated(tmp_path, trained):
-    plan = Plan(tmp_path, seeds=(0,))
-    compare_recipes(["a.yaml"], [resolved("a")], plan, lambda text: None)
-    before = len(trained)
-    compare_recipes(["a.yaml"], [resolved("a")], plan, lambda text: None)
-    assert before == len(trained) == 4
+def test_runs_that_are_there_are_only_resumed(tmp_path, trained):
+    said = []
+    for _ in range(2):  # `train --resume` keeps a finished run, and refuses one of another recipe
+        compare_recipes(["a.yaml"], [resolved("a")], Plan(tmp_path, seeds=(0,)), said.append)
+    assert ["--resume" in command for command in trained] == [False] * 4 + [True] * 4
+    assert [text.endswith("finished before") for text in said] == [False] * 4 + [True] * 4
 
 
 def test_one_learning_rate_needs_no_tuning(tmp_path, trained):

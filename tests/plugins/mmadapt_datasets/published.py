@@ -292,13 +292,17 @@ def lavin() -> Published:
                     {"qid": "alpaca_0", "instruction": ask, "answer": "A word."}
                     | {"image": None, "image_source": None},
                     {"qid": "llava_1", "instruction": ask, "answer": "A bus."}
-                    | {"image": "33471.jpg", "image_source": "mscoco"},
+                    | {"image": "000000033471.jpg", "image_source": "mscoco"},
+                    {"qid": "8", "instruction": ask, "answer": "A fox."}
+                    | {"image": "image.png", "image_source": "sqa"},
+                    {"qid": "alpaca_9", "instruction": ask, "answer": ""}
+                    | {"image": None, "image_source": None},
                 ]
             }
         },
-        ["images/33471.jpg"],
-        {"path": "all_data.json", "images": "images"},
-        ["path", "images"],
+        ["train2014/COCO_train2014_000000033471.jpg", "scienceqa/train/8/image.png"],
+        {"path": "all_data.json", "images": "train2014", "scienceqa_images": "scienceqa"},
+        ["path", "images", "scienceqa_images"],
     )
 
 

@@ -82,8 +82,9 @@ def test_conversations(tmp_path):
 
 
 def test_lavin_mixes_text_and_images(tmp_path):
-    first, second = published.lavin().read(tmp_path)
-    assert first["media"] == [] and media(second) == [("image", "33471.jpg")]
+    first, second, third = published.lavin().read(tmp_path)  # the empty answer is left out
+    assert first["media"] == [] and media(second) == [("image", "COCO_train2014_000000033471.jpg")]
+    assert Path(third["media"][0]["path"]).parts[-3:] == ("train", "8", "image.png")
     assert second["target"] == "A bus." and second["prompt"].endswith("Response:")
 
 

@@ -85,6 +85,7 @@ def test_what_a_table_cannot_give(tmp_path):
     for columns, says in [
         ({"target": "empty"}, "0: 'empty' is empty"),
         ({"image": "wrong"}, "neither encoded bytes nor the name of a file"),
+        ({"image": "question"}, "'question' names the file 'a\\?', not its bytes"),
         ({"choices": "options", "answers": "wrong"}, "'wrong' is 7, but there are 2 choices"),
     ]:
         with pytest.raises(DataError, match=says):
@@ -92,11 +93,34 @@ def test_what_a_table_cannot_give(tmp_path):
     with pytest.raises(DataError, match="cannot be loaded"):
         hf(tmp_path / "b")
     datasets.DatasetDict(train=table()).save_to_disk(tmp_path / "c")
-    with pytest.raises(DataError, match="Unknown split"):
+    with pytest.raises(DataError, match="read by whole splits, here train"):
         hf(tmp_path / "c", split="dev")
     (tmp_path / "d.txt").write_text("x")
     with pytest.raises(DataError, match="must end in one of parquet"):
         hf(tmp_path / "d.txt")
+
+
+def test_a_file_is_read_by_slices(tmp_path):
+    table().remove_columns("picture").to_json(tmp_path / "a.jsonl")
+    ids = [
+        [sample["id"] for sample in hf(tmp_path / "a.jsonl", split=split, id="key")]
+        for split in ("train[:2]", "train[2:]")
+    ]
+    assert ids == [["k0", "k1"], ["k2"]]
+    with pytest.raises(DataError, match="cannot be loaded"):
+        hf(tmp_path / "a.jsonl", split="test", id="key")
+
+
+def test_files_that_rows_name_lie_below_the_root(tmp_path):
+    (tmp_path / "media").mkdir()
+    table(file=["a.png", "b/c.png", "../x.png"]).save_to_disk(tmp_path / "data")
+    config = HfConfig(
+        path=str(tmp_path / "data"), columns={"image": "file"}, root=str(tmp_path / "media")
+    )
+    source = HfSource(config)
+    assert source[1]["media"][0]["path"] == str(tmp_path / "media" / "b/c.png")
+    with pytest.raises(DataError, match=r"2: 'file' names .*x\.png', which leads outside"):
+        source[2]
 
 
 def test_limit(tmp_path):
@@ -155,6 +179,12 @@ def test_what_a_shard_cannot_give(tmp_path, monkeypatch):
     shard(tmp_path / "g.tar", [("0.json", b"{"), ("0.png", png())])
     with pytest.raises(DataError, match=r"'.json' is damaged"):
         shards(tmp_path / "g.tar", image="png")
+    shard(tmp_path / "i.tar", [*good, ("0.json", b'{"png": "/etc/passwd"}')])
+    with pytest.raises(DataError, match="says 'png' twice"):
+        shards(tmp_path / "i.tar")
+    shard(tmp_path / "j.tar", [("0.txt", b"a"), ("0.json", b'{"png": "/etc/passwd"}')])
+    with pytest.raises(DataError, match="names the file '/etc/passwd', not its bytes"):
+        shards(tmp_path / "j.tar")
     shard(tmp_path / "h.tar", [])
     with pytest.raises(DataError, match="holds no samples"):
         shards(tmp_path / "h.tar")
