@@ -17,15 +17,17 @@ class AdapterModule(nn.Module):
 
     Attributes:
         unfrozen: encoder blocks that belong to the adapter, from whichever step they train.
+        lora_names: parameters of LoRA, which belong to it too.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.unfrozen: tuple[Unfrozen, ...] = ()
+        self.lora_names: frozenset[str] = frozenset()
 
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
         """What trains, and what is saved, by name; unfrozen blocks from the start."""
-        later = self.unfrozen_parameters()
+        later = self.unfrozen_parameters() | self.lora_names
         return {n: p for n, p in self.named_parameters() if p.requires_grad or n in later}
 
     def unfrozen_parameters(self) -> set[str]:

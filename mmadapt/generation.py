@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mmadapt.candidates import choose
+from mmadapt.data.length import lm_limit
 from mmadapt.errors import DataError
 from mmadapt.types import MediaInputs, Sample, State
 
@@ -39,7 +40,7 @@ def generate_batch(
                 "generate", None, "a prompt is empty, so there is nothing to continue; give one"
             )
         text = text.padded_left()
-        options, beams = generation_options(model, options)
+        options, beams = generation_options(model, options, text.attention_mask.shape[1])
         with model.prepared(State(text), features, beams):
             output = cast(Any, model.lm).generate(
                 input_ids=text.input_ids,
@@ -55,9 +56,15 @@ def generate_batch(
 
 
 def generation_options(
-    model: MultimodalModel, options: dict[str, Any]
+    model: MultimodalModel, options: dict[str, Any], length: int
 ) -> tuple[dict[str, Any], int]:
-    """What `generate` of transformers is given, and the rows that it makes of a sample."""
+    """What `generate` of transformers is given, and the rows that it makes of a sample.
+
+    Args:
+        model: a composed model.
+        options: of the caller.
+        length: positions of the prompts; a default number of new tokens stays within the LM's.
+    """
     config = options.get("generation_config")
     own = config if config is not None else model.lm.generation_config
     defaults: dict[str, Any] = {}
@@ -67,7 +74,11 @@ def generation_options(
     if config is None and not options.get("do_sample"):
         defaults |= {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
     if config is None and "max_length" not in options:
-        defaults["max_new_tokens"] = MAX_NEW_TOKENS
+        raised = None if model.recipe is None else model.recipe.data.max_length
+        room = (lm_limit(model.lm.config, raised) or length + MAX_NEW_TOKENS) - length
+        defaults["max_new_tokens"] = max(1, min(MAX_NEW_TOKENS, room))
+    if options.get("stop_strings"):
+        defaults["tokenizer"] = model.require_tokenizer()
     options = {**defaults, **options}
     if not all(cast("Fusion", fusion).causal for fusion in model.fusions.values()):
         options["use_cache"] = False
@@ -137,7 +148,10 @@ def answer(
         raise DataError("generate", None, reason)
     if choices is not None:
         _add_choices(model.head, samples, choices)
-    limit = length_limit(model, DataConfig(), reserved=1)
+    data = DataConfig() if model.recipe is None else model.recipe.data
+    if data.too_long == "skip":  # what is asked is answered, or refused
+        data = data.model_copy(update={"too_long": "error"})
+    limit = length_limit(model, data, reserved=int(options.get("max_new_tokens") or 1))
     tokenizer = model.require_tokenizer()
     batch = collate_prompts(samples, model.head, tokenizer, model.processors, limit)
     texts = answer_batch(model, samples, to_device(batch, model.device), options)

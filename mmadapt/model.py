@@ -85,6 +85,8 @@ class MultimodalModel(AdapterModule):
         undo = [freeze(lm, keep_dropout=lm_dropout), *map(freeze, encoders.values())]
         if lora is not None:  # before hooks are set, so that they see what LoRA makes of a layer
             undo.append(add_lora(lm, lora))
+            named = lm.named_parameters()
+            self.lora_names = frozenset(f"lm.{name}" for name, p in named if p.requires_grad)
         self._levels = self._wanted_levels(encoders)
         try:
             self.attachment = Attachment(lm, list(fusions), encoders)

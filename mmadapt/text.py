@@ -64,7 +64,8 @@ def encode_text(
     labels = [IGNORE_INDEX] * len(ids)
     if with_target:
         if learn_prompt:
-            labels[len(bos) :] = ids[len(bos) :]
+            first = max(len(bos), 1)  # nothing predicts the first token
+            labels[first:] = ids[first:]
         answer = target_ids(tokenizer, pieces[-1], (target or "").strip(), separator)
         ids, labels = ids + answer, labels + answer
     return EncodedText(ids, labels, positions)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
 
 from mmadapt.errors import RecipeError
 
@@ -129,6 +131,43 @@ def train_from(model: MultimodalModel, step: int) -> None:
             parameters[name].requires_grad_(step >= group.from_step)
             if step < group.from_step:
                 parameters[name].grad = None
+
+
+class Waiting:
+    """Blocks that take part in a distributed run from its start, but learn nothing yet.
+
+    DistributedDataParallel averages the gradients of those parameters alone that require them when
+    it wraps the model. So these do, their gradients are zero while they wait, and the optimiser is
+    shown none, for it would decay their weights.
+
+    Args:
+        model: before it is wrapped.
+    """
+
+    def __init__(self, model: MultimodalModel) -> None:
+        parameters = dict(model.named_parameters())
+        self.groups = [
+            (group.from_step, [parameters[name] for name in group.parameters])
+            for group in model.unfrozen
+        ]
+        self.handles: list[tuple[int, Any]] = []
+        for from_step, own in self.groups:
+            for parameter in own:
+                parameter.requires_grad_(True)
+                self.handles.append((from_step, parameter.register_hook(torch.zeros_like)))
+
+    def begin(self, step: int) -> None:
+        """Lets those learn whose time has come after `step` steps."""
+        for from_step, handle in self.handles:
+            if step >= from_step:
+                handle.remove()
+        self.handles = [(start, handle) for start, handle in self.handles if step < start]
+
+    def hide(self, step: int) -> None:
+        """Takes the gradients of those that still wait away from the optimiser."""
+        for from_step, own in self.groups:
+            for parameter in own if step < from_step else ():
+                parameter.grad = None
 
 
 def _parameters(

@@ -202,7 +202,8 @@ class MediaDataset(Dataset[Item | Failed]):
                     raise
                 if self.media == "blank":
                     zeros = torch.zeros_like(medium.values)
-                    medium = replace(medium, values=zeros, key=("blank", zeros.shape))
+                    seen = None if medium.mask is None else medium.mask.numpy().tobytes()
+                    medium = replace(medium, values=zeros, key=("blank", zeros.shape, seen))
                 yield replace(medium, file=file)
 
     def _processed(

@@ -29,11 +29,8 @@ def on_disk(part: MediaPart, name: str) -> Iterator[MediaPart]:
     if not isinstance(value, bytes):
         yield part
         return
-    folder = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # memory, where there is such
-    handle, path = tempfile.mkstemp(prefix="mmadapt-", dir=folder)
+    path = _written(value, part["type"], name)
     try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(value)
         shown: MediaPart = {"type": part["type"], "path": path}
         if "start" in part:
             shown["start"] = part["start"]
@@ -45,3 +42,21 @@ def on_disk(part: MediaPart, name: str) -> Iterator[MediaPart]:
     finally:
         with suppress(FileNotFoundError):
             Path(path).unlink()
+
+
+def _written(content: bytes, kind: str, name: str) -> str:
+    """A temporary file, in memory where there is room for it."""
+    memory = "/dev/shm"
+    folders = [memory, None] if os.access(memory, os.W_OK) else [None]
+    for number, folder in enumerate(folders, start=1):
+        handle, path = tempfile.mkstemp(prefix="mmadapt-", dir=folder)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(content)
+            return path
+        except OSError as error:
+            Path(path).unlink()
+            if number == len(folders):
+                reason = f"{tempfile.gettempdir()} has no room for it: {error.strerror}"
+                raise MediaError(name, reason, kind, "Make room, or set TMPDIR.") from error
+    raise AssertionError("one folder is always tried")

@@ -38,6 +38,9 @@ class Mixture(Source):
 def shares(total: int, weights: Sequence[float]) -> list[int]:
     """Whole numbers that sum to `total` and follow the weights as nearly as they can.
 
+    A share that is too small for one sample an epoch is none: raise its weight, or join the parts
+    without weights.
+
     Example:
         >>> shares(10, [1, 1, 1])
         [4, 3, 3]

@@ -47,10 +47,10 @@ class Quarantine:
             for split, met in self._met.items()
         }
 
-    def watch(self, split: str, total: int) -> Watch:
+    def watch(self, split: str, total: int, readers: int = 1) -> Watch:
         """What one pass over a split hands its failures to."""
         self._met.setdefault(split, {})
-        return Watch(self, split, total)
+        return Watch(self, split, total, readers)
 
     def note(self, split: str, failure: Failed) -> None:
         """Counts a failure, and names its file if nobody has yet."""
@@ -99,10 +99,11 @@ class Watch:
         quarantine: where they are named.
         split: of the recipe's data.
         total: samples of the pass.
+        readers: processes that share the pass, each of which sees its own bad files.
     """
 
-    def __init__(self, quarantine: Quarantine, split: str, total: int) -> None:
-        self.quarantine, self.split, self.total = quarantine, split, total
+    def __init__(self, quarantine: Quarantine, split: str, total: int, readers: int = 1) -> None:
+        self.quarantine, self.split, self.total, self.readers = quarantine, split, total, readers
         self.bad: dict[int, Failed] = {}
         self._seen: set[tuple[int, str]] = set()
 
@@ -125,7 +126,7 @@ class Watch:
 
     def _check(self) -> None:
         share = self.quarantine.max_bad_share
-        if len(self.bad) <= share * self.total:
+        if len(self.bad) <= share * self.total / self.readers:
             return
         first = "; ".join(str(failure.error) for failure in list(self.bad.values())[:_NAMED])
         path = self.quarantine.path

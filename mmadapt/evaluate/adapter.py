@@ -66,7 +66,7 @@ def evaluate_adapter(
         data, options = resolved.recipe.data, resolved.recipe.evaluate
         source, cache = build_source(part, data), MemoryCache(GIBIBYTE // 2)
         quarantine = Quarantine(folder / FILE if folder else None, data.max_bad_share)
-        length = length_limit(model, data, int(options.generate.get("max_new_tokens", 0)))
+        length = length_limit(model, data, int(options.generate.get("max_new_tokens", 1)))
         with FeatureMemory(model, GIBIBYTE // 2).used():
             results = {
                 key: evaluate(

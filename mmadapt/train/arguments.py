@@ -87,11 +87,16 @@ def training_arguments(
     chosen.setdefault("load_best_model_at_end", validates and aligned)
     chosen.setdefault("dataloader_persistent_workers", int(chosen["dataloader_num_workers"]) > 0)
     try:
-        return TrainingArguments(output_dir=str(folder), **{**chosen, **_FIXED})
+        args = TrainingArguments(output_dir=str(folder), **{**chosen, **_FIXED})
     except (ValueError, TypeError) as error:
         raise RecipeError(f"train: {str(error).strip().splitlines()[0]}") from error
     except ImportError as error:
         raise MissingDependency(f"train: {str(error).strip().splitlines()[0]}") from error
+    if (
+        args.n_gpu > 1
+    ):  # one process on several GPUs: threads would share what is attached to the LM
+        args._n_gpu = 1
+    return args
 
 
 def _check_trackers(names: str | list[str] | None) -> None:

@@ -12,7 +12,7 @@ from transformers import TrainerCallback
 
 from mmadapt.data.order import EpochSampler
 from mmadapt.files import write_jsonl
-from mmadapt.unfreeze import train_from
+from mmadapt.unfreeze import Waiting, train_from
 
 
 class EpochOrder(TrainerCallback):
@@ -27,15 +27,28 @@ class EpochOrder(TrainerCallback):
 
 
 class UnfreezeSchedule(TrainerCallback):
-    """Lets unfrozen encoder blocks train once their step has come, also in a resumed run."""
+    """Lets unfrozen encoder blocks train once their step has come, also in a resumed run.
+
+    Args:
+        waiting: in a distributed run, where the blocks have gradients from the start.
+    """
+
+    def __init__(self, waiting: Waiting | None = None) -> None:
+        self.waiting = waiting
 
     def on_step_begin(
         self, args: Any, state: Any, control: Any, model: Any = None, **_: Any
     ) -> None:
         """Gives the blocks gradients from here on, or keeps them frozen."""
-        inner = getattr(model, "module", model)  # under DistributedDataParallel
-        if inner.unfrozen:
-            train_from(inner, state.global_step)
+        if self.waiting is not None:
+            self.waiting.begin(state.global_step)
+        elif model is not None and model.unfrozen:
+            train_from(model, state.global_step)
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Hides what waits from the optimiser of a distributed run."""
+        if self.waiting is not None:
+            self.waiting.hide(state.global_step)
 
 
 class RunLog(TrainerCallback):

@@ -81,7 +81,7 @@ class Session:
 
     def limit(self, generate: Mapping[str, Any] | None = None) -> LengthLimit:
         """How long a sample may be, with room for the tokens that are generated."""
-        reserved = int((generate or {}).get("max_new_tokens", 0))
+        reserved = int((generate or {}).get("max_new_tokens", 0 if generate is None else 1))
         return length_limit(self.model, self.recipe.data, reserved)
 
     def samples(self, split: str, **changes: Any) -> MediaDataset:

@@ -29,6 +29,7 @@ from mmadapt.errors import RecipeError, TrainingError
 from mmadapt.train.callbacks import EpochOrder, ProgressBar, UnfreezeSchedule
 from mmadapt.train.optimizer import parameter_groups
 from mmadapt.types import IGNORE_INDEX
+from mmadapt.unfreeze import Waiting
 
 if TYPE_CHECKING:
     from mmadapt.model import MultimodalModel
@@ -67,7 +68,7 @@ class AdapterTrainer(Trainer):
         description: str | None = "train",
     ) -> None:
         self.validate = validate
-        self.watch = (quarantine or Quarantine()).watch("train", len(dataset))
+        self.watch = (quarantine or Quarantine()).watch("train", len(dataset), args.world_size)
         seed = args.seed if args.data_seed is None else args.data_seed
         shuffle = args.train_sampling_strategy != "sequential"
         self.order = EpochSampler(
@@ -77,7 +78,8 @@ class AdapterTrainer(Trainer):
             mixture=weighted(dataset.source),
             grouping=_grouping(model, args, dataset),
         )
-        all_callbacks = [EpochOrder(self.order), UnfreezeSchedule(), *(callbacks or [])]
+        waiting = Waiting(model) if args.world_size > 1 and model.unfrozen else None
+        all_callbacks = [EpochOrder(self.order), UnfreezeSchedule(waiting), *(callbacks or [])]
         if patience is not None:
             all_callbacks.append(EarlyStoppingCallback(patience))
         if description is not None and not args.disable_tqdm:

@@ -143,15 +143,13 @@ def test_blocks_keep_their_bits_until_their_step(lm, tmp_path):
 
 
 def test_a_resumed_run_unfreezes_at_the_same_step(lm, tmp_path):
-    keys = {"max_steps": 6, "save_steps": 2}
+    keys = {"max_steps": 6, "save_steps": 2, "save_total_limit": 3}
     entry = {"blocks": "2:", "from_step": 3}
     straight = model_of(lm, entry)
     trainer_of(straight, tmp_path / "a", keys=keys).train()
     for step in (2, 4):
         resumed = model_of(lm, entry)
         checkpoint = tmp_path / "a" / f"checkpoint-{step}"
-        if not checkpoint.exists():  # only the last two are kept
-            continue
         trainer_of(resumed, tmp_path / "b", keys=keys).train(resume_from_checkpoint=str(checkpoint))
         one, two = straight.adapter_state_dict(), resumed.adapter_state_dict()
         assert all(torch.equal(one[name], two[name]) for name in one)

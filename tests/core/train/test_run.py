@@ -298,8 +298,9 @@ def test_other_processes_leave_the_folder_to_the_first(lm, tmp_path, monkeypatch
 def test_two_processes_train_one_adapter(lm, tmp_path):
     """By torchrun, over gloo: one folder, one log, one adapter, and one voice."""
     path = tmp_path / "recipe.yaml"
+    late = [{"encoder": "image", "blocks": "1:", "from_step": 2}]
     keys = {"max_steps": 4, "use_cpu": True, "ddp_backend": "gloo", "disable_tqdm": False}
-    load_recipe(world.recipe(lm, train=keys)).dump(path)
+    load_recipe(world.recipe(lm, train={**keys, "unfreeze": late})).dump(path)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc_per_node", "2", "-m", "mmadapt.cli", "train", str(path)]
     command += ["--allow-code", "-o", str(tmp_path / "run")]
@@ -314,7 +315,7 @@ def test_two_processes_train_one_adapter(lm, tmp_path):
     assert out.count("with media") == 1 and told.count("adapter and results: ") == 1
     result = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert result["steps"] == 4
-    keys = {"max_steps": 4, "use_cpu": True, "per_device_train_batch_size": 8}
+    keys = {"max_steps": 4, "use_cpu": True, "per_device_train_batch_size": 8, "unfreeze": late}
     run(world.recipe(lm, train=keys), tmp_path / "alone")
     one, two = (
         load_file(tmp_path / name / "adapter" / "adapter.safetensors") for name in ("run", "alone")
