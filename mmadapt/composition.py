@@ -221,7 +221,7 @@ def load(
     path = Path(folder)
     if not (path / WEIGHTS).is_file() and (path / "adapter" / WEIGHTS).is_file():
         path = path / "adapter"  # a run folder
-    if not path.exists() and str(folder).count("/") == 1:
+    if not path.exists() and str(folder).count("/") == 1 and not path.parent.is_dir():
         path = _download(str(folder))
     if not (path / RECIPE).is_file():
         raise AdapterError(

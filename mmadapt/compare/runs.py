@@ -20,6 +20,7 @@ class Run:
     name: str
     report: dict[str, Any]
     scores: dict[str, dict[str, float]]
+    references: dict[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,14 @@ def compare_runs(folders: Sequence[str | Path]) -> RunComparison:
     common = sorted(set.intersection(*sets))
     if not common:
         raise MMAdaptError("the runs scored no sample in common; compare runs on one test split")
+    for run in runs[1:]:
+        other = [key for key in common if run.references[key] != runs[0].references[key]]
+        if other:
+            raise MMAdaptError(
+                f"{runs[0].name} and {run.name} scored other samples: the references of "
+                f"'{other[0]}' are {runs[0].references[other[0]]} in one and "
+                f"{run.references[other[0]]} in the other"
+            )
     intervals: dict[str, dict[str, Interval]] = {}
     differences: dict[str, dict[tuple[str, str], Difference]] = {}
     for metric in metrics:
@@ -134,14 +143,16 @@ def read_run(folder: str | Path) -> Run:
     if not file.is_file():
         raise MMAdaptError(f"{path} has no predictions.jsonl: its recipe named no metric or split")
     scores: dict[str, dict[str, float]] = {}
+    references: dict[str, list[str]] = {}
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             record = json.loads(line)
             for metric, score in record["scores"].items():
                 scores.setdefault(metric, {})[record["id"]] = float(score)
+            references[record["id"]] = record.get("references") or []
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(file, number, "is no prediction with `id` and `scores`") from error
-    return Run(str(report.get("name", path.name)), report, scores)
+    return Run(str(report.get("name", path.name)), report, scores, references)
 
 
 def _named(runs: list[Run]) -> list[Run]:
@@ -150,6 +161,11 @@ def _named(runs: list[Run]) -> list[Run]:
     return [
         run
         if names.count(run.name) == 1
-        else Run(f"{run.name} ({names[: place + 1].count(run.name)})", run.report, run.scores)
+        else Run(
+            f"{run.name} ({names[: place + 1].count(run.name)})",
+            run.report,
+            run.scores,
+            run.references,
+        )
         for place, run in enumerate(runs)
     ]

@@ -46,6 +46,11 @@ def test_what_cannot_be_compared(tmp_path):
         compare_runs([one, tmp_path / "nowhere"])
     with pytest.raises(MMAdaptError, match=r"no metric in common: a has exact_match; b has cider"):
         compare_runs([one, run(tmp_path / "2", scores(1.0), "b", "cider")])
+    three = run(tmp_path / "4", scores(1.0), "d")
+    line = {"id": "s0", "scores": {"exact_match": 1.0}, "references": ["a dog"]}
+    (three / "predictions.jsonl").write_text(json.dumps(line))
+    with pytest.raises(MMAdaptError, match="a and d scored other samples: 's0'"):
+        compare_runs([one, three])
     with pytest.raises(MMAdaptError, match="no sample in common"):
         compare_runs([one, run(tmp_path / "3", {"other": 1.0}, "c")])
     (one / "predictions.jsonl").write_text('{"id": "s0"}\n')
