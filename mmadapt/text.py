@@ -64,8 +64,7 @@ def encode_text(
     labels = [IGNORE_INDEX] * len(ids)
     if with_target:
         if learn_prompt:
-            first = max(len(bos), 1)  # nothing predicts the first token
-            labels[first:] = ids[first:]
+            labels[len(bos) :] = ids[len(bos) :]
         answer = target_ids(tokenizer, pieces[-1], (target or "").strip(), separator)
         ids, labels = ids + answer, labels + answer
     return EncodedText(ids, labels, positions)

@@ -59,6 +59,8 @@ def test_the_hub_is_asked_once_at_its_own_address(monkeypatch):
         return Connection()
 
     monkeypatch.setattr(socket, "create_connection", connect)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("mmadapt.weights.getproxies", dict)
     monkeypatch.setattr(constants, "ENDPOINT", "http://mirror.test:8080/hub")
     assert hub_is_reachable() and hub_is_reachable()
     assert asked == [(("mirror.test", 8080), 5.0)]
