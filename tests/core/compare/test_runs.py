@@ -49,7 +49,7 @@ def test_what_cannot_be_compared(tmp_path):
     three = run(tmp_path / "4", scores(1.0), "d")
     line = {"id": "s0", "scores": {"exact_match": 1.0}, "references": ["a dog"]}
     (three / "predictions.jsonl").write_text(json.dumps(line))
-    with pytest.raises(MMAdaptError, match="a and d scored other samples: 's0'"):
+    with pytest.raises(MMAdaptError, match="a and d scored other samples: the references of 's0'"):
         compare_runs([one, three])
     with pytest.raises(MMAdaptError, match="no sample in common"):
         compare_runs([one, run(tmp_path / "3", {"other": 1.0}, "c")])
