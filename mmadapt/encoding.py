@@ -1,4 +1,4 @@
-"""What encoders of transformers models share: levels out of one forward, rows of real items."""
+"""What encoders of transformers models share: their weights, levels, rows of real items."""
 
 from __future__ import annotations
 
@@ -6,10 +6,57 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.utils import logging
 
 from mmadapt.errors import ModelError
 from mmadapt.types import LevelSpec
+from mmadapt.weights import load_pretrained
+
+
+def load_tower(cls: Any, options: Any, config: Any, **more: Any) -> PreTrainedModel:
+    """Loads the weights of a tower out of any checkpoint that holds them.
+
+    Args:
+        cls: the class of transformers whose weights are wanted, or `AutoModel`.
+        options: `model`, `revision`, `dtype` and `attn_implementation` of an encoder's recipe.
+        config: of the tower.
+        more: handed to `from_pretrained`.
+
+    Raises:
+        ModelError: the weights cannot be had, or are not those of such a tower.
+    """
+    with _silent_report():
+        model, report = load_pretrained(
+            cls.from_pretrained,
+            options.model,
+            revision=options.revision,
+            config=config,
+            dtype=getattr(torch, options.dtype),
+            attn_implementation=options.attn_implementation,
+            output_loading_info=True,
+            **more,
+        )
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"model {options.model} lacks {len(missing)} weights of type {config.model_type}, "
+            f"among them {missing[0]}; is it a checkpoint of that architecture?"
+        )
+    return model.eval()
+
+
+@contextmanager
+def _silent_report() -> Iterator[None]:
+    """Towers and heads that stay unread are meant to; what is missing is an error of ours."""
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
 
 
 def run_levels(

@@ -60,8 +60,8 @@ def load_pretrained(load: Callable[..., T], model: str, **options: Any) -> T:
         )
     options = {key: value for key, value in options.items() if value is not None}
     is_cut_off = not os.path.isdir(place) and not hub_is_reachable()
-    if _untrained.get() and _is_auto_model(load):
-        return cast(T, _from_configuration(place, options))
+    if _untrained.get() and _loads_weights(load):
+        return cast(T, _from_configuration(load, place, options))
     try:
         with _bar_for_large_files(place), offline(is_cut_off):
             return load(place, **options)
@@ -121,20 +121,24 @@ def untrained() -> Iterator[None]:
         _untrained.reset(token)
 
 
-def _is_auto_model(load: Callable[..., Any]) -> bool:
-    from transformers import AutoModel
+def _loads_weights(load: Callable[..., Any]) -> bool:
+    """Whether it is the `from_pretrained` of a model, not of a configuration or a processor."""
+    from transformers import AutoModel, PreTrainedModel
 
-    return getattr(load, "__self__", None) is AutoModel
+    owner = getattr(load, "__self__", None)
+    return owner is AutoModel or (isinstance(owner, type) and issubclass(owner, PreTrainedModel))
 
 
-def _from_configuration(place: str, options: dict[str, Any]) -> Any:
-    """What `AutoModel.from_pretrained` returns for these options, with random weights."""
-    from transformers import AutoConfig, AutoModel
+def _from_configuration(load: Any, place: str, options: dict[str, Any]) -> Any:
+    """What a model's `from_pretrained` returns for these options, with random weights."""
+    from transformers import AutoConfig
 
     wants_report = options.pop("output_loading_info", False)
     config = options.pop("config", None) or AutoConfig.from_pretrained(place)
-    options.pop("revision", None)
-    model = AutoModel.from_config(config, **options)
+    for name in ("revision", "key_mapping"):  # of files that are not read
+        options.pop(name, None)
+    make = getattr(load.__self__, "from_config", None) or load.__self__._from_config
+    model = make(config, **options)
     return (model, {"missing_keys": []}) if wants_report else model
 
 

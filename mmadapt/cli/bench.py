@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from mmadapt.cli.options import AllowCode, AsJson
+from mmadapt.cli.options import AllowCode, AsJson, recipes_and_overrides
 
 Recipes = Annotated[
     list[str],
@@ -53,13 +52,9 @@ def bench(
 ) -> None:
     """Measure step time, memory and decoding of recipes and of the LM alone, in one run."""
     from mmadapt.bench import Options, Workload, bench, table
-    from mmadapt.errors import RecipeError
     from mmadapt.recipe import load_and_resolve
 
-    overrides = [item for item in recipes if "=" in item and not Path(item).exists()]
-    files = [item for item in recipes if item not in overrides]
-    if not files:
-        raise RecipeError("no recipe to measure; name at least one file")
+    files, overrides = recipes_and_overrides(recipes, "measure")
     resolved = [load_and_resolve(file, overrides, allow_code=allow_code) for file in files]
     report: list[dict[str, Any]] = []
     counts: list[int | None] = [*_numbers("--items", items)]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from mmadapt.cli.options import AllowCode, AsJson
+from mmadapt.cli.options import AllowCode, AsJson, recipes_and_overrides
 
 Recipes = Annotated[
     list[str],
@@ -19,12 +18,8 @@ Recipes = Annotated[
 
 def check(recipes: Recipes, as_json: AsJson = False, allow_code: AllowCode = False) -> None:
     """Tell what is wrong with recipes before any weights are loaded."""
-    from mmadapt.errors import RecipeError
 
-    overrides = [item for item in recipes if "=" in item and not Path(item).exists()]
-    files = [item for item in recipes if item not in overrides]
-    if not files:
-        raise RecipeError("no recipe to check; name at least one file")
+    files, overrides = recipes_and_overrides(recipes, "check")
     results = [_checked(file, overrides, allow_code) for file in files]
     if as_json:
         plain = [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmadapt.cli.options import AllowCode, AsJson
+from mmadapt.cli.options import AllowCode, AsJson, recipes_and_overrides
 
 if TYPE_CHECKING:
     from mmadapt.bench import Result
@@ -51,13 +51,9 @@ def compare(
         found = compare_runs(items)
         typer.echo(json.dumps(found.to_dict(), indent=2) if as_json else str(found))
         return
-    from mmadapt.errors import RecipeError
     from mmadapt.recipe import load_and_resolve
 
-    overrides = [item for item in items if "=" in item and not Path(item).exists()]
-    files = [item for item in items if item not in overrides]
-    if not files:
-        raise RecipeError("no recipe to compare; name at least one file, or runs with --runs")
+    files, overrides = recipes_and_overrides(items, "compare")
     resolved = [load_and_resolve(file, overrides, allow_code=allow_code) for file in files]
     from mmadapt.compare import Plan, compare_recipes
 

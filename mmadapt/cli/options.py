@@ -34,3 +34,18 @@ AllowCode = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+def recipes_and_overrides(items: list[str], purpose: str) -> tuple[list[str], list[str]]:
+    """Splits arguments into recipe files and the KEY=VALUE laid over each.
+
+    Raises:
+        RecipeError: no file is named.
+    """
+    from mmadapt.errors import RecipeError
+
+    overrides = [item for item in items if "=" in item and not Path(item).exists()]
+    files = [item for item in items if item not in overrides]
+    if not files:
+        raise RecipeError(f"no recipe to {purpose}; name at least one file")
+    return files, overrides

@@ -18,13 +18,13 @@ from torch import nn
 from transformers import ASTModel, PreTrainedModel
 
 from mmadapt.contracts.fusion import EncoderInfo
-from mmadapt.encoding import only_real, run_levels, token_mask
+from mmadapt.encoding import load_tower, only_real, run_levels, token_mask
 from mmadapt.errors import ModelError
 from mmadapt.types import Features, LevelSpec, MediaInputs
 from mmadapt_audio.base import AudioEncoder
 from mmadapt_audio.config import AstConfig
 from mmadapt_audio.spectrogram import FbankProcessor, FbankRule
-from mmadapt_audio.tower import TowerSpec, load_tower
+from mmadapt_audio.tower import TowerSpec
 
 
 class AstEncoder(AudioEncoder):
@@ -66,7 +66,7 @@ class AstEncoder(AudioEncoder):
     @classmethod
     def load(cls, config: AstConfig, spec: TowerSpec) -> PreTrainedModel:
         """The transformer without a classifier."""
-        return load_tower(ASTModel, config, spec)
+        return load_tower(ASTModel, config, spec.config)
 
     def forward(self, inputs: MediaInputs, levels: Sequence[LevelSpec]) -> Features:
         """Encodes `inputs.values` (b, t, frames, bins), spectrograms as the processor gives them.

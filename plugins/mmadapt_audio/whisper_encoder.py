@@ -21,12 +21,12 @@ from transformers.masking_utils import create_bidirectional_mask
 from transformers.models.whisper.modeling_whisper import WhisperEncoder as HFWhisperEncoder
 
 from mmadapt.contracts.fusion import EncoderInfo
-from mmadapt.encoding import only_real, run_levels
+from mmadapt.encoding import load_tower, only_real, run_levels
 from mmadapt.types import Features, LevelSpec, MediaInputs
 from mmadapt_audio.base import AudioEncoder
 from mmadapt_audio.config import WhisperConfig
 from mmadapt_audio.log_mel import LogMelProcessor, lead_of, tokens_of
-from mmadapt_audio.tower import TowerSpec, load_tower
+from mmadapt_audio.tower import TowerSpec
 
 
 class WhisperEncoder(AudioEncoder):
@@ -66,7 +66,7 @@ class WhisperEncoder(AudioEncoder):
     def load(cls, config: WhisperConfig, spec: TowerSpec) -> PreTrainedModel:
         """The encoder without the decoder, out of any checkpoint of Whisper."""
         names = {r"^(?:model\.)?encoder\.": ""}
-        return load_tower(HFWhisperEncoder, config, spec, key_mapping=names)
+        return load_tower(HFWhisperEncoder, config, spec.config, key_mapping=names)
 
     def forward(self, inputs: MediaInputs, levels: Sequence[LevelSpec]) -> Features:
         """Encodes `inputs.values` (b, t, mel bins, frames), with `inputs.mask` (b, t, frames).

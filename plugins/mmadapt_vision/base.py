@@ -14,7 +14,7 @@ from mmadapt.encoding import run_levels
 from mmadapt.types import LevelSpec
 from mmadapt_vision.augment import Views
 from mmadapt_vision.config import PixelConfig
-from mmadapt_vision.tower import TowerSpec, load_tower, read_spec
+from mmadapt_vision.tower import TowerSpec, load_vision_tower, read_spec
 
 
 class VisionEncoder(Encoder):
@@ -35,7 +35,7 @@ class VisionEncoder(Encoder):
         self.hidden_size, self.num_levels = info.hidden_size, info.num_levels
         self.num_items, self.grid = info.num_items, info.grid
         self.num_prefix_tokens = info.num_prefix_tokens
-        self.model = load_tower(config, self.spec)
+        self.model = load_vision_tower(config, self.spec)
 
     @classmethod
     def info(cls, config: Any) -> EncoderInfo:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
@@ -15,9 +12,8 @@ from transformers import (
     AutoVideoProcessor,
     PreTrainedModel,
 )
-from transformers.utils import logging
 
-from mmadapt.errors import ModelError
+from mmadapt.encoding import load_tower
 from mmadapt.weights import load_pretrained
 from mmadapt_vision.config import PixelConfig, VitConfig
 from mmadapt_vision.families import IMAGE_FAMILIES, VIDEO_FAMILIES, Family, as_pair, find_family
@@ -59,7 +55,7 @@ def read_spec(options: PixelConfig) -> TowerSpec:
     return TowerSpec(family, config, rule)
 
 
-def load_tower(options: PixelConfig, spec: TowerSpec) -> PreTrainedModel:
+def load_vision_tower(options: PixelConfig, spec: TowerSpec) -> PreTrainedModel:
     """Loads the weights of a tower, without the heads that levels never reach.
 
     Raises:
@@ -71,32 +67,5 @@ def load_tower(options: PixelConfig, spec: TowerSpec) -> PreTrainedModel:
     for name in ("pos_embed_shift", "pos_embed_jitter", "pos_embed_rescale"):
         if hasattr(config, name):  # DINOv3 moves its positions at random in train mode
             setattr(config, name, None)
-    with _silent_report():
-        model, report = load_pretrained(
-            AutoModel.from_pretrained,
-            options.model,
-            revision=options.revision,
-            config=config,
-            dtype=getattr(torch, options.dtype),
-            attn_implementation=options.attn_implementation,
-            output_loading_info=True,
-            add_pooling_layer=False if spec.family.has_pooler else None,
-        )
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise ModelError(
-            f"model {options.model} lacks {len(missing)} weights of a {config.model_type}, "
-            f"among them {missing[0]}; is it a checkpoint of that architecture?"
-        )
-    return model.eval()
-
-
-@contextmanager
-def _silent_report() -> Iterator[None]:
-    """Text towers and heads that stay unread are meant to; what is missing is an error of ours."""
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
+    pooling = False if spec.family.has_pooler else None
+    return load_tower(AutoModel, options, config, add_pooling_layer=pooling)

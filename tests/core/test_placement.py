@@ -49,7 +49,7 @@ def test_a_quantised_lm_is_placed(monkeypatch, mark):
 
 def test_a_device_that_is_not_there_is_one_error():
     if torch.cuda.is_available():
-        pytest.skip("there is one")
+        pytest.skip("this machine has a GPU, whose absence is tested")
     with pytest.raises(ModelError, match="device cuda cannot be used"):
         join().place("cuda")
 

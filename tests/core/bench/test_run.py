@@ -77,7 +77,7 @@ def test_a_fusion_that_changes_the_encoder_runs_it_in_every_step(monkeypatch):
     measured(recipe("cached"), against=())
     assert calls == []
     measured(recipe("published", ADEM | {"bottleneck": 4}), against=())
-    assert True in calls and False in calls
+    assert set(calls) == {True, False}  # in the graph in training, outside of it in generation
 
 
 def test_items_are_media_items_of_a_sample(monkeypatch):

@@ -241,7 +241,7 @@ def test_weights_of_another_model_are_refused(tmp_path):
     config = (tmp_path / "config.json").read_text()
     other.save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text(config)
-    with pytest.raises(ModelError, match=r"lacks .* weights of a vit"):
+    with pytest.raises(ModelError, match=r"lacks .* weights of type vit"):
         VitEncoder(VitConfig(model=str(tmp_path)))
 
 
