@@ -97,6 +97,9 @@ def generate(
         model = _load(adapter, overrides, device, allow_code)
         answers = answer_all(model, records, batch_size, generation)
         failed = write_answers(answers, output, as_json, total=len(records))
+    if output is not None and not as_json:
+        count = len(records) - failed
+        typer.echo(f"wrote {count} answer{'' if count == 1 else 's'} to {output}")
     if failed:
         if len(records) > 1:
             typer.echo(f"{failed} of {len(records)} records have no answer", err=True)

@@ -27,8 +27,18 @@ def plugins(as_json: AsJson = False, kind: Kind = None, verify: Verify = False) 
         typer.echo(json.dumps(rows, indent=2))
     else:
         _table(rows)
-    if verify and any(row["status"] != "ok" for row in rows):
+    if verify:
+        _say_verified(rows, quiet=as_json)
+
+
+def _say_verified(rows: list[dict[str, str]], quiet: bool) -> None:
+    """Say how many work; exit with 2 if one does not."""
+    bad = sum(row["status"] != "ok" for row in rows)
+    if bad:
+        typer.echo(f"{bad} of {len(rows)} plugins do not work", err=True)
         raise typer.Exit(2)
+    if not quiet:
+        typer.echo(f"{len(rows)} plugin{'' if len(rows) == 1 else 's'} verified")
 
 
 def _table(rows: list[dict[str, str]]) -> None:

@@ -46,10 +46,13 @@ def dump_yaml(recipe: BaseModel) -> str:
 
 
 def _filled(value: Any) -> Any:
-    """Return plain data with defaults, without the declared keys that are None."""
+    """Return plain data with defaults, without the declared keys that are None or left empty."""
     if isinstance(value, BaseModel):
-        declared = {name: getattr(value, name) for name in type(value).model_fields}
-        known = {name: _filled(item) for name, item in declared.items() if item is not None}
+        known = {
+            name: _filled(getattr(value, name))
+            for name, field in type(value).model_fields.items()
+            if getattr(value, name) is not None and (getattr(value, name) or field.default != {})
+        }
         return known | {name: _filled(item) for name, item in (value.model_extra or {}).items()}
     if isinstance(value, dict):
         return {name: _filled(item) for name, item in value.items()}

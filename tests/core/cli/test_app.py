@@ -5,6 +5,7 @@ import types
 import pytest
 from typer.testing import CliRunner
 
+import mmadapt.train.folder  # noqa: F401  found in sys.modules once `trained` replaced its parent
 from mmadapt.cli.app import app
 from mmadapt.errors import AdapterError, MediaError, RecipeError
 from tests.core.recipe.samples import RECIPE, make_registry

@@ -112,6 +112,13 @@ def test_an_adapter_that_cannot_be_loaded(model, monkeypatch):
     assert (result.exit_code, result.stderr) == (2, "error: runs/a is no adapter folder\n")
 
 
+def test_what_was_written_is_said_unless_a_script_reads_it(model, tmp_path):
+    files = ["--image", "a.png", "--image", "bad.png", "--output", "out.jsonl"]
+    result = generate(*files)
+    assert (result.exit_code, result.stdout) == (2, "wrote 1 answer to out.jsonl\n")
+    assert generate(*files, "--json").stdout == ""
+
+
 def test_records_are_answered_in_batches_of_one_shape_in_order(model, tmp_path):
     records = [
         {"image": "a.png", "id": "first"},
@@ -124,7 +131,7 @@ def test_records_are_answered_in_batches_of_one_shape_in_order(model, tmp_path):
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "in.jsonl").write_text(text)
     result = generate("--input", "sub/in.jsonl", "--output", "out.jsonl", "--batch-size", "2")
-    assert (result.exit_code, result.output) == (0, "")
+    assert (result.exit_code, result.output) == (0, "wrote 5 answers to out.jsonl\n")
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert lines == [
         {"id": "first", "answer": "a"},

@@ -41,11 +41,14 @@ def test_verify_imports_and_fails_where_something_does_not_work(plugins, monkeyp
     result = plugins("--verify")
     assert result.exit_code == 2  # pack_b
     assert "a fusion for tests" in result.stdout
+    assert result.stderr == "1 of 2 plugins do not work\n"
 
 
 def test_verify_passes_where_all_is_well(plugins, monkeypatch):
     monkeypatch.setenv("MMADAPT_PLUGINS", "pack_a")
-    assert plugins("--verify").exit_code == 0
+    result = plugins("--verify")
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "1 plugin verified")
+    assert len(json.loads(plugins("--verify", "--json").stdout)) == 1
 
 
 def test_verify_names_code_that_does_not_import(plugin_folder, monkeypatch):

@@ -39,6 +39,7 @@ def test_defaults_are_filled_and_absent_keys_left_out():
     assert "dtype: auto" in text
     assert "batch_size: 32" in text
     assert "revision" not in text
+    assert "departures" not in text and "generate" not in text  # empty by default
     assert [line for line in text.splitlines() if line[0] != " "][:3] == [
         "name: d",
         "lm:",
