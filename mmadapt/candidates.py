@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
+from mmadapt.data.origin import place
 from mmadapt.errors import DataError
 from mmadapt.text import target_ids
 from mmadapt.types import IGNORE_INDEX, Features, Sample, State
@@ -52,7 +53,7 @@ def choose(
     """
     for sample, given in zip(samples, candidates, strict=True):
         if not given:
-            raise DataError("sample", sample["id"], "has an empty list of candidates")
+            raise DataError(place(sample), None, "has an empty list of candidates")
     head, tokenizer = model.head, model.require_tokenizer()
     known: dict[tuple[str, str], list[int]] = {}  # samples often share prompt and candidates
     pairs = []

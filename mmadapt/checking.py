@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import torch
@@ -19,14 +18,14 @@ from mmadapt.attach import Attachment
 from mmadapt.composition import fusion_context, refuse_reserved_names
 from mmadapt.configurations import Configurations, placed
 from mmadapt.contracts import EncoderInfo, Fusion
-from mmadapt.data.build import build_source
 from mmadapt.errors import MMAdaptError, RecipeError
 from mmadapt.lm import load_config, load_tokenizer
 from mmadapt.lora import add_lora
+from mmadapt.previews import previews, sources_here
 from mmadapt.recipe import Recipe, ResolvedRecipe, resolve
 from mmadapt.report import trainable_rows
 from mmadapt.start import start_folder
-from mmadapt.text import add_special_tokens, plain_ids, preview
+from mmadapt.text import plain_ids
 from mmadapt.towers import meta_tower, unfrozen_sizes
 from mmadapt.types import Features, State, TextInputs
 
@@ -109,6 +108,7 @@ def dry_run(recipe: Recipe | ResolvedRecipe, allow_code: bool = False) -> Report
         trainable[name] = size
         kinds[f"{name.split('.')[1]}: unfrozen blocks"] += size
     joints = _joints(parts, lm, fusions, infos)
+    sources, missing = sources_here(recipe)
     lm_bytes = sum(p.numel() for p in lm.parameters()) * _BYTES.get(parts.lm.dtype, 4)
     adapter = sum(trainable.values()) * 4
     return Report(
@@ -118,10 +118,10 @@ def dry_run(recipe: Recipe | ResolvedRecipe, allow_code: bool = False) -> Report
         sum(trainable.values()),
         None if unknown else total,
         joints,
-        _previews(recipe, lm),
+        previews(recipe, sources, lm),
         [*parts.departures.values(), *(text for fusion in fusions for text in fusion.departures())],
         {"lm": lm_bytes, "adapter": adapter, "gradients": adapter, "optimiser": 2 * adapter},
-        [*files.notes(), *notes, *_start_notes(parts, fusions)],
+        [*files.notes(), *notes, *missing, *_start_notes(parts, fusions)],
     )
 
 
@@ -238,22 +238,3 @@ def _meta_features(info: EncoderInfo, fusion: Fusion) -> Features:
         info.num_prefix_tokens,
         info.grid,
     )
-
-
-def _previews(recipe: ResolvedRecipe, lm: Any) -> list[str]:
-    """Three training samples with their label mask, or why there are none."""
-    part, source = recipe.recipe.lm, recipe.sources.get("train")
-    if source is None:
-        return ["skipped: no training data in the recipe"]
-    missing = "data"
-    try:
-        samples = list(islice(iter(build_source(source, recipe.recipe.data)), 3))
-        missing = "tokenizer"
-        tokenizer = load_tokenizer(part)
-    except MMAdaptError as error:
-        return [f"skipped: no {missing} here ({error})"]
-    head = recipe.head.cls(recipe.head.config)
-    add_special_tokens(tokenizer, head.special_tokens, lm.get_input_embeddings().weight.shape[0])
-    head.check_tokenizer(tokenizer)
-    encoded = [(s["id"], head.encode(s, tokenizer, with_target=True)) for s in samples]
-    return [f"{name}: {preview(text, tokenizer)}" for name, text in encoded]

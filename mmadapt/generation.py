@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mmadapt.candidates import choose
 from mmadapt.data.length import lm_limit
+from mmadapt.data.origin import located
 from mmadapt.errors import DataError
 from mmadapt.types import MediaInputs, Sample, State
 
@@ -105,7 +106,7 @@ def answer_batch(
         DataError: only some samples have candidates.
     """
     head, tokenizer = model.head, model.require_tokenizer()
-    candidates = [head.candidates(sample) for sample in samples]
+    candidates = [_candidates(head, sample) for sample in samples]
     if all(given is not None for given in candidates):
         texts = choose(model, samples, batch, [given or [] for given in candidates])
     elif any(given is not None for given in candidates):
@@ -156,6 +157,11 @@ def answer(
     batch = collate_prompts(samples, model.head, tokenizer, model.processors, limit)
     texts = answer_batch(model, samples, to_device(batch, model.device), options)
     return texts if is_batch or len(texts) > len(samples) else texts[0]
+
+
+def _candidates(head: Head, sample: Sample) -> list[str] | None:
+    with located(sample):
+        return head.candidates(sample)
 
 
 def _with_stops(model: MultimodalModel, options: dict[str, Any]) -> dict[str, Any]:

@@ -76,9 +76,13 @@ class MediaPart(TypedDict):
 
 
 class Sample(TypedDict):
-    """One example of a source; the head says which of the optional fields it needs."""
+    """One example of a source; the head says which of the optional fields it needs.
+
+    `origin` is the file and record that it was read from, such as `train.jsonl:4`, for errors.
+    """
 
     id: str
+    origin: NotRequired[str]
     prompt: NotRequired[str | None]
     target: NotRequired[str | None]
     messages: NotRequired[list[dict[str, Any]] | None]

@@ -18,6 +18,7 @@ from mmadapt.data.encoded import on_disk
 from mmadapt.data.items import Failed, Item, Medium
 from mmadapt.data.length import LengthLimit, TooLongError
 from mmadapt.data.media.decode.errors import NO_SOUND_TRACK
+from mmadapt.data.origin import located, place
 from mmadapt.data.processing import drawn, read_part
 from mmadapt.errors import DataError, MediaError, MMAdaptError
 from mmadapt.text import special_prefix
@@ -117,7 +118,8 @@ class MediaDataset(Dataset[Item | Failed]):
                 for name, (modality, _) in self.processors.items()
                 if modality == part["type"]
             ]
-            text = self._text(0, index, sample)
+            with located(sample):
+                text = self._text(0, index, sample)
             counts.append(len(text.input_ids) + self.limit.inserted.count(media))
         return counts
 
@@ -126,10 +128,12 @@ class MediaDataset(Dataset[Item | Failed]):
         try:
             sample = self.source[index]
             sample_id = sample["id"]
-            text = self._text(epoch, index, sample)
-            if self.limit.too_long != "truncate_prompt" and self.limit.excess(text):
-                raise self.limit.error(text)  # before any media are read
-            return self._fitted(replace(text, media=tuple(self._media(epoch, index, sample))))
+            with located(sample):
+                text = self._text(epoch, index, sample)
+                if self.limit.too_long != "truncate_prompt" and self.limit.excess(text):
+                    raise self.limit.error(text)  # before any media are read
+                whole = replace(text, media=tuple(self._media(epoch, index, sample)))
+                return self._fitted(whole, sample)
         except MediaError as error:
             return Failed(index, sample_id, error, "unreadable")
         except TooLongError as error:
@@ -168,13 +172,13 @@ class MediaDataset(Dataset[Item | Failed]):
         if self.training and not (item.labels != IGNORE_INDEX).any():
             raise DataError("sample", item.id, "has no labelled token, so nothing to learn from")
 
-    def _fitted(self, item: Item) -> Item:
+    def _fitted(self, item: Item, sample: Sample) -> Item:
         """The sample with its prompt cut where that is wanted and needed."""
         excess = self.limit.excess(item)
         if not excess:
             return item
         cut = self.limit.fitted(item, len(special_prefix(self.tokenizer)))
-        said = DataError("sample", item.id, f"its prompt was cut by {excess} tokens")
+        said = DataError(place(sample), None, f"its prompt was cut by {excess} tokens")
         return replace(cut, failed=(Failed(item.index, item.id, said, "truncated"),))
 
     def _media(self, epoch: int, index: int, sample: Sample) -> Iterator[Medium]:
@@ -195,7 +199,7 @@ class MediaDataset(Dataset[Item | Failed]):
             for number, (name, processor) in enumerate(readers):
                 rng = self._rng(epoch, index, 1 + file, number) if self.augment else None
                 try:
-                    medium = self._processed(name, processor, part, rng, f"sample {sample['id']}")
+                    medium = self._processed(name, processor, part, rng, place(sample))
                 except MediaError as error:
                     if part.get("optional") and error.reason == NO_SOUND_TRACK:
                         continue

@@ -17,6 +17,7 @@ from mmadapt.data.dataset import MediaDataset
 from mmadapt.data.items import Failed
 from mmadapt.data.length import LengthLimit
 from mmadapt.data.loader import batches, to_device
+from mmadapt.data.origin import located
 from mmadapt.data.quarantine import Watch
 from mmadapt.data.views import SwappedMedia, seeded_subset
 from mmadapt.errors import DataError
@@ -208,7 +209,8 @@ def _scored(
     for name, build in factories.items():
         metric = build()
         for index, sample in zip(order, samples, strict=True):
-            metric.update(sample, answers[index])
+            with located(sample):
+                metric.update(sample, answers[index])
         result = metric.compute()
         values.update(result.values)
         found = interval([result.per_sample])

@@ -78,7 +78,7 @@ class RecordSource(Source):
 
     @abstractmethod
     def sample(self, record: Record) -> Sample:
-        """The sample of one record.
+        """The sample of one record, without its origin.
 
         Raises:
             DataError: the record cannot be used.
@@ -107,4 +107,5 @@ class RecordSource(Source):
         return len(self.records)
 
     def __getitem__(self, index: int) -> Sample:
-        return self.sample(self.records[index])
+        record = self.records[index]
+        return {**self.sample(record), "origin": record.place}

@@ -31,6 +31,11 @@ class Record:
             raise self.fail(f"is {kind_of(values)}, not an object")
         self.values: dict[str, Any] = values
 
+    @property
+    def place(self) -> str:
+        """The file and the record in it."""
+        return f"{self.file}:{self.key}"
+
     def fail(self, reason: str) -> DataError:
         """The error that names this record."""
         return DataError(self.file, self.key, reason)

@@ -90,7 +90,8 @@ class Columns(BaseModel):
         Raises:
             DataError: a value is not what the column should hold.
         """
-        sample: Sample = {"id": record.key, "media": self._media(record, files)}
+        media = self._media(record, files)
+        sample: Sample = {"id": record.key, "origin": record.place, "media": media}
         if self.id is not None:
             sample["id"] = record.identity(self.id)
         if self.prompt is not None:

@@ -82,6 +82,7 @@ class FsddSource(Source):
         word = WORDS[recording.digit]
         return {
             "id": recording.path.stem,
+            "origin": str(recording.path),
             "prompt": None,
             "target": word,
             "media": [{"type": "audio", "path": str(recording.path)}],

@@ -42,6 +42,7 @@ class RecordReader:
         texts = read_texts(record, partial(self._fail, line))
         sample = {
             "id": self._id(line, record),
+            "origin": f"{self.file}:{line}",
             "media": self._media(line, record),
             "meta": {key: value for key, value in record.items() if key not in KNOWN},
             **texts,

@@ -22,7 +22,7 @@ def test_there_are_recipes():
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(FOLDER)))
 def test_passes_the_dry_run(path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("mmadapt.checking._previews", lambda *_: [])  # renders nothing
+    monkeypatch.setattr("mmadapt.checking.previews", lambda *_: [])  # renders nothing
     report = dry_run(load_recipe(path))
     assert report.trainable_parameters > 0
 

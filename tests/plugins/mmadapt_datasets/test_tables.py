@@ -149,6 +149,7 @@ def test_shards_are_read_in_place(tmp_path):
     source = shards(tmp_path / "a-*.tar")
     assert source[0] == {
         "id": "x/0",
+        "origin": f"{tmp_path / 'a-0.tar'}:x/0",
         "media": [{"type": "image", "value": png(1)}],
         "target": "red",
         "references": ["red"],
@@ -244,4 +245,5 @@ def test_encoded_bytes_train_and_a_damaged_row_is_named(tmp_path, kind):
     )
     assert result["steps"] == 2 and [p["id"] for p in result["predictions"]] == ["k0", "k2"]
     (failed,) = result["failed"]
-    assert failed["id"] == "k1" and failed["reason"].startswith("sample k1: cannot read image")
+    place = f"{tmp_path / 'data'}:1 (sample k1)" if kind == "hf" else f"{tmp_path / 'a.tar'}:k1"
+    assert failed["id"] == "k1" and failed["reason"].startswith(f"{place}: cannot read image")

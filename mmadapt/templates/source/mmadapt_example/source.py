@@ -56,6 +56,7 @@ class ExampleSource(Source):
             raise DataError(self.path, index + 1, f"names a file that does not exist: {picture}")
         return {
             "id": str(index + 1),
+            "origin": f"{self.path}:{index + 1}",
             "target": caption.strip(),
             "references": [caption.strip()],
             "media": [{"type": "image", "path": str(picture)}],

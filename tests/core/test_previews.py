@@ -1,0 +1,70 @@
+"""What a dry run says of data: shown with the label mask, missing, or wrong."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from PIL import Image
+
+from mmadapt.checking import dry_run
+from mmadapt.errors import DataError
+from mmadapt.recipe import load_recipe
+
+PARTS = {
+    "name": "parts",
+    "lm": {"model": "embedded:lm"},
+    "encoders": {"image": {"use": "vit", "model": "embedded:vit"}},
+    "fusion": {"use": "prefix"},
+    "head": {"use": "caption", "prompt": "a picture of"},
+}
+
+
+@pytest.fixture
+def report(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+
+    def of(**splits):
+        for name, texts in (("a", ["a red circle"] * 4), ("b", ["a blue cross", " "])):
+            lines = [json.dumps({"image": "a.png", "caption": text}) for text in texts]
+            (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
+        data = {key: _placed(part, tmp_path) for key, part in splits.items()}
+        return dry_run(load_recipe({**PARTS, "data": data}))
+
+    return of
+
+
+def _placed(part, folder):
+    if isinstance(part, list):
+        return [_placed(one, folder) for one in part]
+    return {"use": "jsonl", **part, "path": str(folder / part["path"])}
+
+
+def test_three_samples_show_what_is_learnt(report):
+    shown = report(train={"path": "a.jsonl"}).previews
+    assert [text[0] for text in shown] == ["1", "2", "3"]
+    assert "a picture of [a red circle" in shown[0] and shown[0].endswith("learnt)")
+
+
+def test_of_a_mixture_every_part_is_shown(report, tmp_path):
+    (tmp_path / "c.jsonl").write_text('{"image": null, "caption": "a green star"}')
+    shown = report(train=[{"path": "a.jsonl"}, {"path": "c.jsonl"}]).previews
+    assert [("red" in text, "green" in text) for text in shown] == [(1, 0), (0, 1), (1, 0)]
+
+
+def test_what_is_missing_is_a_note_for_each_split(report, tmp_path):
+    found = report(train={"path": "no.jsonl"}, test={"path": "a.jsonl"}, validation={"path": "no"})
+    assert found.previews == ["skipped: no training data here"]
+    said = [note for note in found.notes if note.startswith("data.")]
+    assert [note.split(",")[0] for note in said] == [
+        "data.train is missing here",
+        "data.validation is missing here",
+    ]
+    assert f"note: data.train is missing here, so it was not checked: {tmp_path}" in str(found)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_what_is_here_and_wrong_is_an_error(report, split):
+    splits = {"train": {"path": "a.jsonl"}, split: {"path": "b.jsonl"}}
+    with pytest.raises(DataError, match=r"b\.jsonl:2: has an empty caption"):
+        report(**splits)
