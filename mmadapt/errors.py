@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
 
+_LONGEST_WORD = 200  # that is compared with others
+
 
 class MMAdaptError(Exception):
     """A mistake that a person can act on; the command line prints it and exits with 2.
@@ -44,9 +46,10 @@ class Problem:
     hint: str = ""
 
     def __str__(self) -> str:
-        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
-        head = f"{place}: {self.key}: " if self.key else f"{place}: "
-        return head + self.message + (f"; {self.hint}" if self.hint else "")
+        file = _cut(self.file, 300)
+        place = f"{file}:{self.line}:{self.column}" if self.line else file
+        head = f"{place}: {_cut(self.key, 200)}: " if self.key else f"{place}: "
+        return head + _cut(self.message, 2000) + (f"; {self.hint}" if self.hint else "")
 
 
 class RecipeError(MMAdaptError):
@@ -164,7 +167,34 @@ class DataError(MMAdaptError):
 
 
 class TrainingError(MMAdaptError):
-    """Training cannot go on: the loss is no number, or memory does not suffice."""
+    """Training cannot go on: the loss is no number, memory or disk does not suffice, and so on."""
+
+
+class Stopped(MMAdaptError):
+    """A signal asked the run to stop, and it did, with everything that resuming needs.
+
+    The exit code is the system's for a failure that passes (EX_TEMPFAIL): start it again.
+
+    Args:
+        signal_name: e.g. `SIGTERM`.
+        place: what had been done by then; may be empty.
+    """
+
+    exit_code = 75
+
+    def __init__(self, signal_name: str, place: str = "") -> None:
+        self.signal_name, self.place = signal_name, place
+        super().__init__(signal_name, place)
+
+    def __str__(self) -> str:
+        place = f" {self.place}" if self.place else ""
+        return f"stopped by {self.signal_name}{place}; continue with --resume"
+
+
+def _cut(text: str, limit: int) -> str:
+    """A text whose middle is left out where it is too long to be read."""
+    half = limit // 2
+    return text if len(text) <= limit else f"{text[:half]}…{text[-half:]}"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -180,5 +210,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
         letters = SequenceMatcher(None, sorted(a), sorted(b)).ratio()  # swapped letters
         return max(SequenceMatcher(None, a, b).ratio(), 0.9 * letters)
 
+    if len(word) > _LONGEST_WORD:  # comparing takes the square of it
+        return ""
     near = max(known, key=likeness, default="")
     return f"did you mean '{near}'?" if near and likeness(near) >= 0.66 else ""

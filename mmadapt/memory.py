@@ -1,14 +1,18 @@
-"""How much memory a process took at most, and what to do when it does not suffice."""
+"""How much memory a process took at most, and whether it did not suffice."""
 
 from __future__ import annotations
 
+import errno
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from mmadapt.errors import MMAdaptError
-
-_ALLOCATION = "DefaultCPUAllocator"  # how torch names itself where the CPU has no more memory
+# What torch, C++, cuBLAS and the system say where there is no more memory.
+_ALLOCATION = (
+    "DefaultCPUAllocator",
+    "std::bad_alloc",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "Cannot allocate memory",
+    "out of memory",
+)
 
 
 def peak_memory_bytes() -> dict[str, int]:
@@ -35,21 +39,10 @@ def peak_memory_bytes() -> dict[str, int]:
     return peak
 
 
-@contextmanager
-def explain_out_of_memory(advice: str) -> Iterator[None]:
-    """Turns every way of running out of memory into one line.
-
-    Args:
-        advice: what to lower.
-
-    Raises:
-        MMAdaptError: in place of the error of torch or Python.
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        on_gpu = type(error).__name__ == "OutOfMemoryError"
-        if not on_gpu and not isinstance(error, MemoryError) and _ALLOCATION not in str(error):
-            raise
-        place = "the GPU" if on_gpu else "this machine"
-        raise MMAdaptError(f"the memory of {place} does not suffice: {advice}") from error
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of torch, Python or the system says that memory does not suffice."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in _ALLOCATION)

@@ -21,7 +21,7 @@ from mmadapt.cli.reproduce import reproduce
 from mmadapt.cli.schema import schema
 from mmadapt.cli.show import show
 from mmadapt.cli.train import train
-from mmadapt.errors import MMAdaptError, RecipeError
+from mmadapt.errors import MMAdaptError, RecipeError, Stopped
 
 INTERRUPTED = 130
 DEBUG_VARIABLE = "MMADAPT_DEBUG"
@@ -29,6 +29,8 @@ _FILE_TROUBLE = {
     errno.EACCES,
     errno.EDQUOT,
     errno.EEXIST,
+    errno.EFBIG,
+    errno.EIO,
     errno.EISDIR,
     errno.ENAMETOOLONG,
     errno.ENOENT,
@@ -54,7 +56,7 @@ class Guarded(TyperGroup):
         except MMAdaptError as error:
             if os.environ.get(DEBUG_VARIABLE):
                 raise
-            mark = "" if isinstance(error, RecipeError) else "error: "
+            mark = "" if isinstance(error, RecipeError | Stopped) else "error: "
             typer.echo(f"{mark}{error}", err=True)
             raise typer.Exit(error.exit_code) from None
         except OSError as error:

@@ -77,7 +77,7 @@ def generate(
         records_of_files,
         write_answers,
     )
-    from mmadapt.memory import explain_out_of_memory
+    from mmadapt.faults import explain_faults
 
     files = {"video": video, "image": image, "audio": audio}
     overrides = [item for item in options or [] if "." in item.partition("=")[0]]
@@ -93,7 +93,7 @@ def generate(
     if choice:
         records = [{"choices": choice, **record} for record in records]
 
-    with explain_out_of_memory("lower --batch-size or max_new_tokens"):
+    with explain_faults("lower --batch-size or max_new_tokens"):
         model = _load(adapter, overrides, device, allow_code)
         answers = answer_all(model, records, batch_size, generation)
         failed = write_answers(answers, output, as_json, total=len(records))

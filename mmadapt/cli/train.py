@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +28,7 @@ def train(
 ) -> None:
     """Train the adapter of a recipe."""
     from mmadapt.cli.printing import print_scores
+    from mmadapt.errors import Stopped
     from mmadapt.recipe import load_and_resolve
 
     resolved = load_and_resolve(recipe, overrides or (), allow_code=allow_code)
@@ -33,6 +36,22 @@ def train(
     from mmadapt.train import train as run
     from mmadapt.train.folder import is_main_process
 
-    result = run(resolved, output_dir, resume=resume, allow_code=allow_code, quiet=as_json)
+    try:
+        result = run(resolved, output_dir, resume=resume, allow_code=allow_code, quiet=as_json)
+    except Stopped as stopped:
+        typer.echo(str(stopped), err=True)
+        typer.echo(f"  {resuming(sys.argv[1:])}", err=True)
+        raise typer.Exit(stopped.exit_code) from None
     if is_main_process():
         print_scores(result, as_json, resolved.recipe.evaluate.num_examples)
+
+
+def resuming(arguments: list[str]) -> str:
+    """The command that continues a run.
+
+    Example:
+        >>> resuming(["train", "a.yaml", "train.max_steps=50"])
+        'mmadapt train a.yaml train.max_steps=50 --resume'
+    """
+    more = [] if "--resume" in arguments else ["--resume"]
+    return shlex.join(["mmadapt", *arguments, *more])

@@ -13,10 +13,11 @@ from mmadapt.data.cache import GIBIBYTE, MemoryCache
 from mmadapt.data.quarantine import FILE, Quarantine
 from mmadapt.errors import AdapterError, RecipeError
 from mmadapt.evaluate.evaluation import Media, evaluate
+from mmadapt.faults import explain_faults
+from mmadapt.feature_cache import feature_cache
 from mmadapt.feature_memory import FeatureMemory
 from mmadapt.files import prepare_output, write_json, write_jsonl
 from mmadapt.inserted import length_limit
-from mmadapt.memory import explain_out_of_memory
 from mmadapt.quiet import quiet_transformers
 from mmadapt.recipe import ResolvedRecipe, load_recipe, resolve
 
@@ -58,16 +59,18 @@ def evaluate_adapter(
 
     started, overrides = time.perf_counter(), list(overrides)
     folder = None if output_dir is None else prepare_output(Path(output_dir))
-    with quiet_transformers(), explain_out_of_memory("lower evaluate.batch_size"):
+    with quiet_transformers(), explain_faults("lower evaluate.batch_size"):
         model = load(_adapter_of(path, overrides), overrides=overrides, allow_code=allow_code)
         model.place()
         resolved = resolve(model.recipe, allow_code=allow_code)
         part = resolved.sources[chosen_split(resolved, split)]
         data, options = resolved.recipe.data, resolved.recipe.evaluate
-        source, cache = build_source(part, data), MemoryCache(GIBIBYTE // 2)
+        disk = feature_cache(model, resolved.recipe)
+        source = build_source(part, data)
+        cache = MemoryCache(GIBIBYTE // 2, None if disk is None else disk.reader)
         quarantine = Quarantine(folder / FILE if folder else None, data.max_bad_share)
         length = length_limit(model, data, int(options.generate.get("max_new_tokens", 1)))
-        with FeatureMemory(model, GIBIBYTE // 2).used():
+        with FeatureMemory(model, GIBIBYTE // 2, disk).used():
             results = {
                 key: evaluate(
                     model,

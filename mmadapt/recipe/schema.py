@@ -144,6 +144,10 @@ class DataConfig(Strict):
             the beginning of the prompt.
         augment: Random augmentation of training media.
         audio_from_video: Each clip's own sound track is a further medium, for an audio encoder.
+        cache: Keep what the fusions read of frozen encoders on disk (below `$MMADAPT_CACHE`), so
+            that no media are decoded and encoded twice.
+        cache_dtype: Type to keep it in; default: as it was computed.
+        cache_gib: GiB that all cached features, of this recipe and others, may take.
     """
 
     train: (
@@ -161,6 +165,9 @@ class DataConfig(Strict):
     too_long: Literal["error", "skip", "truncate_prompt"] = "error"
     augment: bool = False
     audio_from_video: bool = False
+    cache: bool = False
+    cache_dtype: Literal["float32", "float16", "bfloat16"] | None = None
+    cache_gib: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 50.0
 
     @property
     def sources(self) -> dict[str, Part | list[MixedPart]]:
@@ -193,12 +200,18 @@ class TrainConfig(Strict):
         unfreeze: Encoder blocks that train too.
         early_stopping_patience: Evaluations without improvement before training stops.
         start_from: Adapter or run folder of an earlier stage, whose weights training starts from.
+        max_skipped_steps: Steps of the run that may be left out because their loss or gradient is
+            no finite number; by default the first one is an error.
+        verify_frozen: Prove by checksums, at every checkpoint and at the end, that nothing changed
+            that is not declared trainable.
     """
 
     model_config = ConfigDict(extra="allow")
     unfreeze: list[Unfreeze] | None = None
     early_stopping_patience: Annotated[int, Field(ge=1)] | None = None
     start_from: Annotated[str, Field(min_length=1)] | None = None
+    max_skipped_steps: Annotated[int, Field(ge=0)] = 0
+    verify_frozen: bool = True
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -220,7 +233,8 @@ class EvaluateConfig(Strict):
 
     metrics: list[
         Annotated[
-            Annotated[str, Tag("<name>")] | Annotated[Part, Tag("<part>")], Discriminator(_shape)
+            Annotated[str, Tag("<name>"), Field(min_length=1)] | Annotated[Part, Tag("<part>")],
+            Discriminator(_shape),
         ]
     ] = []
     generate: dict[str, Any] = {}

@@ -12,6 +12,7 @@ from transformers import TrainerCallback
 
 from mmadapt.data.order import EpochSampler
 from mmadapt.files import write_jsonl
+from mmadapt.frozen import FrozenProof
 from mmadapt.unfreeze import Waiting, train_from
 
 
@@ -49,6 +50,29 @@ class UnfreezeSchedule(TrainerCallback):
         """Hides what waits from the optimiser of a distributed run."""
         if self.waiting is not None:
             self.waiting.hide(state.global_step)
+
+
+class FrozenStays(TrainerCallback):
+    """Ends training with an error where something changed that is not declared trainable."""
+
+    def __init__(self) -> None:
+        self.proof: FrozenProof | None = None
+
+    def on_train_begin(
+        self, args: Any, state: Any, control: Any, model: Any = None, **_: Any
+    ) -> None:
+        """Takes the checksums of what is frozen."""
+        self.proof = FrozenProof(getattr(model, "module", model))
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Compares them, so that a long run does not find out at its end alone."""
+        if self.proof is not None:
+            self.proof.check()
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Compares them for the last time."""
+        self.on_save(args, state, control)
+        self.proof = None
 
 
 class RunLog(TrainerCallback):

@@ -13,6 +13,7 @@ from mmadapt.errors import MMAdaptError
 from mmadapt.files import check_writable, prepare_output, write_text
 from mmadapt.recipe import Recipe
 from mmadapt.train.checkpoints import last_checkpoint
+from mmadapt.train.lock import FILE as LOCK
 
 RECIPE, METRICS, PREDICTIONS, LOG = "recipe.yaml", "metrics.json", "predictions.jsonl", "log.jsonl"
 
@@ -34,10 +35,8 @@ class RunFolder:
         self.path, self.recipe = path, recipe
         if not is_main_process():  # the first process checks, creates and writes for all
             return
-        check_writable(path)
-        if path.exists() and not path.is_dir():
-            raise MMAdaptError(f"{path} is a file; choose another --output-dir")
-        is_used = path.is_dir() and any(path.iterdir())
+        check_place(path)
+        is_used = path.is_dir() and any(file.name != LOCK for file in path.iterdir())
         if is_used and not resume:
             raise MMAdaptError(
                 f"{path} holds a run already; continue it with --resume, or choose another "
@@ -88,6 +87,19 @@ class RunFolder:
                 f"{self.path} holds a run of another recipe: {', '.join(changed[:5])} differ; "
                 "resume with the recipe it was started with, or choose another --output-dir"
             )
+
+
+def check_place(path: Path) -> None:
+    """Finds out, without creating anything, whether a run can live there.
+
+    Raises:
+        MMAdaptError: it cannot.
+    """
+    if not is_main_process():
+        return
+    check_writable(path)
+    if path.exists() and not path.is_dir():
+        raise MMAdaptError(f"{path} is a file; choose another --output-dir")
 
 
 def is_main_process() -> bool:

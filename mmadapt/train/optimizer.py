@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from torch import nn
 
 from mmadapt.contracts import Fusion
-from mmadapt.errors import RecipeError
+from mmadapt.errors import RecipeError, TrainingError
 
 if TYPE_CHECKING:
     from mmadapt.model import MultimodalModel
@@ -37,9 +37,11 @@ def parameter_groups(
 
     Raises:
         RecipeError: nothing is trainable.
+        TrainingError: a fusion's groups hold what is not declared trainable, or something twice.
     """
     names = set(decays)
     rest = dict(model.trainable_parameters())
+    declared = {id(parameter) for parameter in rest.values()}
     if not rest:
         raise RecipeError("this recipe trains nothing: no fusion has a trainable parameter")
     rates = {
@@ -66,7 +68,22 @@ def parameter_groups(
         mine = {name: rest.pop(name) for name in list(rest) if rates.get(name) == rate}
         groups += [{**group, "lr": rate} for group in _two(mine, names, weight_decay)]
     groups += _two(rest, names, weight_decay)
+    _check_declared(model, groups, declared)
     return [group for group in groups if group["params"]]
+
+
+def _check_declared(
+    model: nn.Module, groups: Iterable[Mapping[str, Any]], declared: set[int]
+) -> None:
+    """Refuses an optimiser that would train more, or less, than what is declared, or some twice."""
+    told = [id(parameter) for group in groups for parameter in group["params"]]
+    undeclared = [n for n, p in model.named_parameters() if id(p) in set(told) - declared]
+    if set(told) != declared or len(told) != len(declared):
+        which = f": {', '.join(undeclared[:3])}" if undeclared else ""
+        raise TrainingError(
+            "the parameter groups of a fusion (`param_groups`) and its trainable parameters are "
+            f"not the same, each once{which}; list those with `requires_grad` alone"
+        )
 
 
 def _two(

@@ -6,19 +6,29 @@ import platform
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmadapt.errors import RecipeError
+from mmadapt.errors import RecipeError, Stopped
+from mmadapt.faults import LESS_MEMORY, explain_faults
 from mmadapt.files import write_json, write_jsonl
-from mmadapt.memory import explain_out_of_memory
 from mmadapt.quiet import quiet_transformers
 from mmadapt.recipe import Recipe, ResolvedRecipe, load_recipe, resolve
-from mmadapt.train.folder import LOG, METRICS, PREDICTIONS, RunFolder, is_main_process
+from mmadapt.train.folder import (
+    LOG,
+    METRICS,
+    PREDICTIONS,
+    RunFolder,
+    check_place,
+    is_main_process,
+)
+from mmadapt.train.lock import locked
 
 if TYPE_CHECKING:
     from mmadapt.train.session import Session
+    from mmadapt.train.signals import StopRequest
     from mmadapt.train.trainer import AdapterTrainer
 
 
@@ -54,7 +64,6 @@ def train(
         >>> from mmadapt.train import train
         >>> train("recipes/video_caption_adem.yaml")["metrics"]  # doctest: +SKIP
     """
-    started = time.perf_counter()
     quiet = quiet or not is_main_process()
     if not isinstance(recipe, ResolvedRecipe):
         loaded = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
@@ -62,32 +71,35 @@ def train(
     if "train" not in recipe.sources:
         raise RecipeError("data.train is missing; name the source of the training samples")
     path = Path(output_dir) if output_dir is not None else Path("runs") / recipe.recipe.name
-    folder = RunFolder(path, recipe.recipe, resume)
-    if (finished := folder.result) is not None:
-        _notice(quiet, f"{path} is complete; choose another --output-dir to train again")
-        return finished
-    with quiet_transformers():
-        from mmadapt.train.session import start
+    check_place(path)
+    holds = locked(path) if is_main_process() else nullcontext()
+    with quiet_transformers(), holds, explain_faults(LESS_MEMORY, "then go on with --resume"):
+        folder = RunFolder(path, recipe.recipe, resume)
+        if (finished := folder.result) is not None:
+            _notice(quiet, f"{path} is complete; choose another --output-dir to train again")
+            return finished
+        return _run(recipe, folder, resume, allow_code, quiet)
 
-        with explain_out_of_memory(LESS_MEMORY):
-            session = start(recipe, folder, allow_code, quiet)
-            with session.features.used():
-                result, predictions = _scored(session, _trained(session, resume))
+
+def _run(
+    recipe: ResolvedRecipe, folder: RunFolder, resume: bool, allow_code: bool, quiet: bool
+) -> dict[str, Any]:
+    """Trains and scores in a folder that nobody else uses."""
+    from mmadapt.train.session import start
+    from mmadapt.train.signals import StopRequest
+
+    started = time.perf_counter()
+    session = start(recipe, folder, allow_code, quiet)
+    with session.features.used(), StopRequest().heard() as stop:
+        result, predictions = _scored(session, _trained(session, resume, stop))
     result["seconds"] = time.perf_counter() - started
     result["seconds_by_phase"] = session.seconds
     if is_main_process():
         if predictions:
-            write_jsonl(path / PREDICTIONS, predictions)
-        write_json(path / METRICS, result)  # last: it marks the run as complete
-    _notice(quiet, f"adapter and results: {path}")
+            write_jsonl(folder.path / PREDICTIONS, predictions)
+        write_json(folder.path / METRICS, result)  # last: it marks the run as complete
+    _notice(quiet, f"adapter and results: {folder.path}")
     return result | {"predictions": predictions}
-
-
-LESS_MEMORY = (
-    "lower train.per_device_train_batch_size (and raise train.gradient_accumulation_steps as "
-    "much), set train.gradient_checkpointing: true or lm.dtype: bfloat16, or lower "
-    "evaluate.batch_size"
-)
 
 
 def _notice(quiet: bool, text: str) -> None:
@@ -95,8 +107,12 @@ def _notice(quiet: bool, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def _trained(session: Session, resume: bool) -> AdapterTrainer:
-    """Trains the adapter, from the last checkpoint where there is one, and saves it."""
+def _trained(session: Session, resume: bool, stop: StopRequest) -> AdapterTrainer:
+    """Trains the adapter, from the last checkpoint where there is one, and saves it.
+
+    Raises:
+        Stopped: a signal asked for it; the last checkpoint is that of the last step.
+    """
     from mmadapt.checkpoint import save_adapter
     from mmadapt.data.loader import training_workers
     from mmadapt.train.arguments import training_arguments
@@ -126,11 +142,18 @@ def _trained(session: Session, resume: bool) -> AdapterTrainer:
         validate=validate,
         quarantine=session.quarantine,
         patience=config.early_stopping_patience,
+        stop=stop,
+        max_skipped_steps=config.max_skipped_steps,
+        verify_frozen=config.verify_frozen,
         callbacks=[RunLog(folder.path / LOG)],
         description=session.bar("train"),
     )
     with session.timed("train"):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    state = trainer.state
+    if stop.received is not None and state.global_step < state.max_steps:
+        place = f"after step {state.global_step} of {state.max_steps}, which is saved"
+        raise Stopped(stop.received, place)
     if trainer.is_world_process_zero():
         save_adapter(session.model, folder.path / "adapter")
     return trainer

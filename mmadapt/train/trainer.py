@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,6 @@ from transformers import (
     EarlyStoppingCallback,
     PrinterCallback,
     ProgressCallback,
-    Trainer,
     TrainerCallback,
     TrainingArguments,
 )
@@ -22,12 +21,13 @@ from transformers import (
 from mmadapt.checkpoint import WEIGHTS, read_tensors, write_tensors
 from mmadapt.data.collate import Collator, padding_id
 from mmadapt.data.dataset import MediaDataset
-from mmadapt.data.items import Failed
 from mmadapt.data.order import EpochSampler, Grouping, weighted
 from mmadapt.data.quarantine import Quarantine
-from mmadapt.errors import RecipeError, TrainingError
-from mmadapt.train.callbacks import EpochOrder, ProgressBar, UnfreezeSchedule
+from mmadapt.errors import RecipeError
+from mmadapt.train.callbacks import EpochOrder, FrozenStays, ProgressBar, UnfreezeSchedule
+from mmadapt.train.guarded import GuardedTrainer, Named
 from mmadapt.train.optimizer import parameter_groups
+from mmadapt.train.signals import StopOnRequest, StopRequest
 from mmadapt.types import IGNORE_INDEX
 from mmadapt.unfreeze import Waiting
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from mmadapt.model import MultimodalModel
 
 
-class AdapterTrainer(Trainer):
+class AdapterTrainer(GuardedTrainer):
     """Trains the adapter of a composed model.
 
     Departures from its base: the optimiser sees the trainable parameters only; checkpoints hold
@@ -51,6 +51,9 @@ class AdapterTrainer(Trainer):
         validate: gives scores by name; called where the arguments ask for an evaluation.
         quarantine: names unreadable files; by default the first one stops training.
         patience: evaluations without improvement before training stops early.
+        stop: whether the run was asked to stop, after which it ends with a checkpoint.
+        max_skipped_steps: steps that may be left out because their loss or gradient is not finite.
+        verify_frozen: prove at every checkpoint and at the end that nothing frozen has changed.
         callbacks: further ones.
         description: of the progress bar; None shows none.
     """
@@ -64,10 +67,13 @@ class AdapterTrainer(Trainer):
         validate: Callable[[], Mapping[str, float]] | None = None,
         quarantine: Quarantine | None = None,
         patience: int | None = None,
+        stop: StopRequest | None = None,
+        max_skipped_steps: int = 0,
+        verify_frozen: bool = True,
         callbacks: list[TrainerCallback] | None = None,
         description: str | None = "train",
     ) -> None:
-        self.validate = validate
+        self.validate, self.max_skipped_steps = validate, max_skipped_steps
         self.watch = (quarantine or Quarantine()).watch("train", len(dataset), args.world_size)
         seed = args.seed if args.data_seed is None else args.data_seed
         shuffle = args.train_sampling_strategy != "sequential"
@@ -80,6 +86,10 @@ class AdapterTrainer(Trainer):
         )
         waiting = Waiting(model) if args.world_size > 1 and model.unfrozen else None
         all_callbacks = [EpochOrder(self.order), UnfreezeSchedule(waiting), *(callbacks or [])]
+        if verify_frozen:
+            all_callbacks.append(FrozenStays())
+        if stop is not None:
+            all_callbacks.append(StopOnRequest(stop))
         if patience is not None:
             all_callbacks.append(EarlyStoppingCallback(patience))
         if description is not None and not args.disable_tqdm:
@@ -87,7 +97,7 @@ class AdapterTrainer(Trainer):
         super().__init__(
             model=model,
             args=args,
-            data_collator=Collator(padding_id(model.require_tokenizer())),
+            data_collator=Named(Collator(padding_id(model.require_tokenizer()))),
             train_dataset=dataset,
             eval_dataset=() if validate is not None else None,  # type: ignore[arg-type]
             callbacks=all_callbacks,
@@ -137,46 +147,12 @@ class AdapterTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
         return self.order
 
-    def training_step(
-        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
-    ) -> torch.Tensor:
-        """One forward and backward; unreadable samples met on the way are counted.
-
-        Raises:
-            DataError: more files cannot be read than are tolerated, or a sample is wrong.
-            TrainingError: the loss is no finite number.
-        """
-        failed = inputs.pop("failed", ())
-        self._count(failed)
-        if not inputs:
-            raise failed[0].error  # nothing readable was found in its place
-        loss = super().training_step(model, inputs, num_items_in_batch)
-        self._refuse_no_number(loss)
-        return loss
-
-    def _refuse_no_number(self, loss: torch.Tensor) -> None:
-        if bool(torch.isfinite(loss)):
-            return
-        rate = self._get_learning_rate()
-        raise TrainingError(
-            f"the loss is {float(loss)} at step {self.state.global_step + 1} (learning rate "
-            f"{rate:.3g}); lower train.learning_rate, raise train.warmup_steps, keep "
-            "train.max_grad_norm at 1.0 or below, and use train.bf16 in place of fp16"
-        )
-
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Any:
         """What the loss of an optimiser step is divided by: its labelled tokens, or samples."""
-        for batch in batch_samples:
-            self._count(batch.get("failed", ()))
-        batch_samples = [batch for batch in batch_samples if "labels" in batch]
         if self.adapter_model.head.loss == "sum_per_sample":
             labels = [batch["labels"] for batch in batch_samples]
             batch_samples = [{"labels": _one_label_a_row(values)} for values in labels]
         return super()._get_num_items_in_batch(batch_samples, device)
-
-    def _count(self, failed: Sequence[Failed]) -> None:
-        self._tell_step()
-        self.watch.add(failed)
 
     def _tell_step(self) -> None:
         quarantine = self.watch.quarantine
