@@ -9,6 +9,7 @@ from abc import ABC
 from collections.abc import Sequence
 from typing import Any, ClassVar, cast
 
+import numpy as np
 import pytest
 from pydantic import BaseModel
 
@@ -130,6 +131,34 @@ class MetricContract(ABC):
                 f"{name} is {value} in one order and {back.values[name]} in the other"
             )
         assert back.per_sample[::-1] == pytest.approx(forth.per_sample)
+
+    def test_the_value_can_be_drawn_again(self) -> None:
+        """Intervals draw samples: by `draw`, or by their scores, whose mean the value then is."""
+        samples, answers = self.mixed()
+        result = self.scored(samples, answers)
+        every = np.arange(len(samples))
+        if result.draw is None:
+            name, value = list(result.values.items())[-1]
+            mean = sum(result.per_sample) / len(result.per_sample)
+            assert math.isclose(value, mean, rel_tol=1e-6, abs_tol=1e-9), (
+                f"{name} is {value}, the mean of the samples' scores is {mean}: give MetricResult "
+                "a `draw`, or an interval cannot be told"
+            )
+            return
+        places = np.concatenate([every, every[:1]])
+        again = self.scored([samples[i] for i in places], [answers[i] for i in places])
+        for drawn, wanted in [(every, result.values), (places, again.values)]:
+            found = result.draw(drawn)
+            assert found == pytest.approx(wanted, rel=1e-4, abs=1e-6), (
+                f"`draw` gives {found} for samples that score {wanted}"
+            )
+
+    def test_settings_name_the_version(self) -> None:
+        """So that a number is not mixed up with one of another version of the metric."""
+        settings = self.scored(*self.mixed()).settings
+        assert settings.get("version") == self.metric.version, (
+            f"settings must come from `described`, which names the version: {settings}"
+        )
 
     def test_settings_are_json(self) -> None:
         """They are written to `metrics.json` so that a number can be repeated."""

@@ -1,68 +1,93 @@
-"""Caption metrics: the scorers of the COCO caption tools, fed with the tokens of `tokens.py`."""
+"""Caption metrics: the scorers of the COCO caption tools."""
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from importlib.metadata import version
-from typing import Any
+from itertools import chain, islice
+from typing import Any, ClassVar
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from mmadapt.contracts import Metric, MetricResult
+from mmadapt.contracts.metric import Draw
 from mmadapt.errors import DataError
 from mmadapt.types import Sample
-from mmadapt_caption import tokens
+from mmadapt_caption.references import references_of
+from mmadapt_caption.tokenizers import Tokenizer, described, tokenize_all
 
 
-class NoOptions(BaseModel):
-    """These metrics take no options: the tools they follow fix everything."""
+class CaptionMetricConfig(BaseModel):
+    """Options of a caption metric; the tools that it follows fix everything else.
+
+    Args:
+        tokenizer: `builtin` splits captions nearly as the tools do, without Java; `ptb` is the
+            tools' own Stanford PTBTokenizer (`pip install 'mmadapt[java]'`).
+    """
 
     model_config = ConfigDict(extra="forbid")
-
-
-def references_of(sample: Sample) -> list[str]:
-    """The texts to score against: references, else answers, else the target.
-
-    Raises:
-        DataError: the sample has neither.
-    """
-    target = sample.get("target")
-    given = sample.get("references") or sample.get("answers")
-    references = given or ([target] if target else [])
-    if not references:
-        raise DataError("metric", sample["id"], "has no reference to score against")
-    return list(references)
+    tokenizer: Tokenizer = "builtin"
 
 
 class CaptionMetric(Metric):
-    """Collects tokenised answers and references; subclasses score them in one go."""
+    """Collects answers and references, splits them into tokens; subclasses score those."""
 
-    Config = NoOptions
+    Config = CaptionMetricConfig
+    config: CaptionMetricConfig
+    tool: ClassVar[str] = "pycocoevalcap"
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
+        self.ids: list[str] = []
+        self.texts: list[str] = []
+        self.groups: list[list[str]] = []
         self.answers: list[str] = []
         self.references: list[list[str]] = []
 
     def update(self, sample: Sample, answer: str) -> None:
-        """Adds one answer."""
-        references = [" ".join(tokens.tokenize(text)) for text in references_of(sample)]
-        if not any(references):
-            raise DataError("metric", sample["id"], "has references without a single word")
-        self.answers.append(" ".join(tokens.tokenize(answer)))
-        self.references.append(references)
+        """Adds one answer.
+
+        Raises:
+            DataError: the sample has no reference.
+        """
+        self.groups.append(references_of(sample))
+        self.texts.append(answer)
+        self.ids.append(sample["id"])
 
     def compute(self) -> MetricResult:
-        """Scores all answers; see the class for what the values are."""
-        if not self.answers:
+        """Scores all answers; see the class for what the values are.
+
+        Raises:
+            DataError: there is no answer, or a sample whose references hold no word.
+            MissingDependency: `tokenizer: ptb` without Java.
+        """
+        if not self.texts:
             raise DataError("metric", None, "there is no answer to score")
+        self._tokenize()
         values, per_sample, settings = self.score()
-        used = {"tokenizer": tokens.NAME, "pycocoevalcap": version("pycocoevalcap")}
-        return MetricResult(values, [float(score) for score in per_sample], used | settings)
+        settings = {"tool": f"{self.tool} {version(self.tool)}", **settings}
+        used = self.described(**settings | {"tokenizer": described(self.config.tokenizer)})
+        return MetricResult(values, [float(score) for score in per_sample], used, self.draw())
 
     @abstractmethod
     def score(self) -> tuple[dict[str, float], list[float], dict[str, Any]]:
         """Returns the values, one score per sample, and further settings."""
+
+    def draw(self) -> Draw | None:
+        """Values of a draw of samples, where they are not the mean of the samples' own."""
+        return None
+
+    def _tokenize(self) -> None:
+        """Fills `answers` and `references` with tokens, one call of the tokenizer for all."""
+        flat = tokenize_all([*self.texts, *chain(*self.groups)], self.config.tokenizer)
+        rest = iter(flat)
+        self.answers = list(islice(rest, len(self.texts)))
+        self.references = [list(islice(rest, len(group))) for group in self.groups]
+        for name, group in zip(self.ids, self.references, strict=True):
+            if not any(group):
+                raise DataError("metric", name, "has references without a single word")
 
     def _columns(self) -> tuple[dict[int, list[str]], dict[int, list[str]]]:
         """References and answers as the COCO tools take them."""
@@ -75,7 +100,8 @@ class Cider(CaptionMetric):
     Papers print 100 times this value (130.1 for 1.301). Document frequencies come from the
     references that are scored, as in the tools: with one sample, or where all samples have the
     same references, every idf is 0 and so is CIDEr, whatever the answers. A caption of fewer than
-    four words cannot reach 10, because it has no 4-grams.
+    four words cannot reach 10, because it has no 4-grams. In a bootstrap the document frequencies
+    stay those of the whole set, so that a draw's value is the mean of its samples' scores.
     """
 
     def score(self) -> tuple[dict[str, float], list[float], dict[str, Any]]:
@@ -84,6 +110,7 @@ class Cider(CaptionMetric):
 
         value, per_sample = Scorer().compute_score(*self._columns())
         settings: dict[str, Any] = {"variant": "CIDEr-D", "n": 4, "sigma": 6.0}
+        settings["document_frequencies"] = f"references of these {len(self.texts)} samples"
         if len({tuple(sorted(set(group))) for group in self.references}) < 2:
             settings["note"] = "0 by definition: CIDEr needs samples with different references"
         return {"cider": float(value)}, list(per_sample), settings
@@ -94,11 +121,24 @@ class Bleu(CaptionMetric):
 
     def score(self) -> tuple[dict[str, float], list[float], dict[str, Any]]:
         """Returns `bleu_1` to `bleu_4`; the score of a sample is its own BLEU-4."""
-        from pycocoevalcap.bleu.bleu import Bleu as Scorer
-
-        corpus, per_sample = Scorer(4).compute_score(*self._columns(), verbose=0)
+        scorer = self._scorer()
+        corpus, per_sample = scorer.compute_score(option="closest", verbose=0)
         values = {f"bleu_{n}": float(value) for n, value in enumerate(corpus, start=1)}
-        return values, list(per_sample[3]), {"reference_length": "closest"}
+        settings = {"n": 4, "reference_length": "closest", "aggregation": "corpus"}
+        return values, list(per_sample[3]), settings
+
+    def draw(self) -> Draw:
+        """BLEU of the summed counts of a draw."""
+        counts = np.array([_counts(own) for own in self._scorer().ctest], dtype=float)
+        return lambda places: _bleu(counts[places].sum(axis=0))
+
+    def _scorer(self) -> Any:
+        from pycocoevalcap.bleu.bleu_scorer import BleuScorer
+
+        scorer = BleuScorer(n=4)
+        for answer, references in zip(self.answers, self.references, strict=True):
+            scorer += (answer, references)
+        return scorer
 
 
 class RougeL(CaptionMetric):
@@ -112,13 +152,17 @@ class RougeL(CaptionMetric):
         return {"rouge_l": float(value)}, list(per_sample), {"beta": 1.2}
 
 
-class ExactMatch(CaptionMetric):
-    """Share of answers with the same tokens as a reference, whatever case and punctuation."""
+def _counts(own: dict[str, Any]) -> list[float]:
+    """Of one sample: matching n-grams for n from 1 to 4, all of them, length, that aimed at."""
+    length = own["testlen"]
+    closest = min((abs(other - length), other) for other in own["reflen"])[1]
+    return [*own["correct"], *own["guess"], length, closest]
 
-    def score(self) -> tuple[dict[str, float], list[float], dict[str, Any]]:
-        """Returns `exact_match`, 0 to 1."""
-        hits = [
-            float(answer in references)
-            for answer, references in zip(self.answers, self.references, strict=True)
-        ]
-        return {"exact_match": sum(hits) / len(hits)}, hits, {}
+
+def _bleu(counts: np.ndarray) -> dict[str, float]:
+    """BLEU from counts (10,), with the tools' tiny constants against division by zero."""
+    correct, guess, (length, aim) = counts[:4], counts[4:8], counts[8:]
+    ratio = (length + 1e-15) / (aim + 1e-9)
+    penalty = math.exp(1 - 1 / ratio) if ratio < 1 else 1.0
+    products = np.cumprod((correct + 1e-15) / (guess + 1e-9))
+    return {f"bleu_{n}": float(products[n - 1] ** (1 / n)) * penalty for n in range(1, 5)}

@@ -19,6 +19,4 @@ def register_metrics(register: Register) -> None:
     register("cider", "mmadapt_caption.metrics:Cider", "CIDEr-D of the COCO caption tools")
     register("bleu", "mmadapt_caption.metrics:Bleu", "BLEU-1 to BLEU-4 of the COCO caption tools")
     register("rouge_l", "mmadapt_caption.metrics:RougeL", "ROUGE-L of the COCO caption tools")
-    register(
-        "exact_match", "mmadapt_caption.metrics:ExactMatch", "share of answers equal to a reference"
-    )
+    register("meteor", "mmadapt_caption.meteor:Meteor", "METEOR 1.5; pip install 'mmadapt[java]'")

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import re
 
-NAME = "PTB-like, lower-cased, punctuation dropped"
+NAME = "builtin: PTB-like, lower-cased, punctuation dropped"
+VERSION = "1"  # raised with every change of what a text is split into
 
 # What the tools drop after tokenising. Brackets stay, as `-lrb-` and so on: the tools compare
 # them with upper-case names that lower-casing has made unreachable, and reported numbers include
 # that.
-DROPPED = frozenset({"''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";", '"'})
+DROPPED_BY_TOOLS = frozenset({"''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"})
+DROPPED = DROPPED_BY_TOOLS | {'"'}  # which the tools' tokenizer turns into `` and ''
 
 _PLAIN = str.maketrans(
     {

@@ -11,6 +11,7 @@ from mmadapt.contracts import Metric, MetricResult
 from mmadapt.errors import DataError
 from mmadapt.types import Sample
 
+COLUMNS = ("NAT", "SOC", "LAN", "TXT", "IMG", "NO", "G1-6", "G7-12")
 _SUBJECTS = {"natural science": "NAT", "social science": "SOC", "language science": "LAN"}
 _GRADES = {f"grade{number}": "G1-6" if number <= 6 else "G7-12" for number in range(1, 13)}
 
@@ -53,13 +54,19 @@ class Scienceqa(Metric):
         if not self.hits:
             raise DataError("metric", None, "there is no answer to score")
         values: dict[str, float] = {}
-        for column in ("NAT", "SOC", "LAN", "TXT", "IMG", "NO", "G1-6", "G7-12"):
+        for column in COLUMNS:
             pairs = zip(self.hits, self.columns, strict=True)
             own = [hit for hit, names in pairs if column in names]
             if own:
                 values[f"scienceqa_{column}"] = sum(own) / len(own)
         values["scienceqa"] = sum(self.hits) / len(self.hits)  # last: it stands for the metric
-        return MetricResult(values, list(self.hits))
+        settings = self.described(normaliser="none: the text of the option that was chosen")
+        settings["samples_by_column"] = {
+            column: sum(column in names for names in self.columns)
+            for column in COLUMNS
+            if f"scienceqa_{column}" in values
+        }
+        return MetricResult(values, list(self.hits), settings)
 
 
 def columns(meta: Mapping[str, Any]) -> list[str]:

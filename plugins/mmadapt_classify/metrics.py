@@ -5,9 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from mmadapt.contracts import Metric, MetricResult
+from mmadapt.contracts.metric import Draw
 from mmadapt.errors import DataError
 from mmadapt.types import Sample
 
@@ -59,7 +61,15 @@ class ClosedMetric(Metric):
             raise DataError("metric", None, "there is no answer to score")
         pairs = zip(self.answers, self.right, strict=True)
         hits = [float(answer in right) for answer, right in pairs]
-        return MetricResult(self.values(hits), hits)
+        return MetricResult(self.values(hits), hits, self.settings(), self.draw())
+
+    def settings(self) -> dict[str, Any]:
+        """How answers were compared."""
+        return self.described(normaliser="case folded, spaces between words made one")
+
+    def draw(self) -> Draw | None:
+        """Values of a draw of samples, where they are not the mean of the samples' own."""
+        return None
 
     @abstractmethod
     def values(self, hits: list[float]) -> dict[str, float]:
@@ -92,16 +102,35 @@ class MacroF1(ClosedMetric):
 
     def values(self, hits: list[float]) -> dict[str, float]:
         """Returns `macro_f1`."""
+        return {"macro_f1": _macro_f1(*self._codes())}
+
+    def settings(self) -> dict[str, Any]:
+        """How answers were compared and averaged."""
+        classes = len({*self.answers, *self._right()})
+        return super().settings() | {"classes": classes, "aggregation": "classes met"}
+
+    def draw(self) -> Draw:
+        """Macro F1 of the samples drawn, over the classes that they meet."""
+        answered, right = self._codes()
+        return lambda places: {"macro_f1": _macro_f1(answered[places], right[places])}
+
+    def _right(self) -> list[str]:
         pairs = zip(self.answers, self.right, strict=True)
-        right = [answer if answer in given else given[0] for answer, given in pairs]
-        classes = sorted({*right, *self.answers})
-        return {"macro_f1": _mean([_f1(name, self.answers, right) for name in classes])}
+        return [answer if answer in given else given[0] for answer, given in pairs]
+
+    def _codes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Answers and right answers (n,) as numbers of classes."""
+        right = self._right()
+        codes = {name: code for code, name in enumerate(sorted({*right, *self.answers}))}
+        return np.array([codes[a] for a in self.answers]), np.array([codes[r] for r in right])
 
 
-def _f1(name: str, answers: list[str], right: list[str]) -> float:
-    """2 * hits / (answered + right) of one class, which occurs in either."""
-    hits = sum(a == r == name for a, r in zip(answers, right, strict=True))
-    return 2 * hits / (answers.count(name) + right.count(name))
+def _macro_f1(answered: np.ndarray, right: np.ndarray) -> float:
+    """Mean of 2 * hits / (answered + right) over the classes that occur in either."""
+    size = int(max(answered.max(), right.max())) + 1
+    hits = np.bincount(answered[answered == right], minlength=size)
+    met = np.bincount(answered, minlength=size) + np.bincount(right, minlength=size)
+    return float((2 * hits[met > 0] / met[met > 0]).mean())
 
 
 def _plain(text: str) -> str:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from mmadapt.contracts import Metric, MetricResult
 from mmadapt.errors import DataError
 from mmadapt.types import Sample
+from mmadapt_vqa import normalise as rules
 from mmadapt_vqa.normalise import normalise, plain
 
 _NEEDED = 4  # with fewer answers not even a perfect one reaches 1
@@ -35,6 +36,7 @@ class VqaAccuracy(Metric):
         super().__init__(config)
         self.scores: list[float] = []
         self.types: list[str | None] = []
+        self.people: list[int] = []
 
     def update(self, sample: Sample, answer: str) -> None:
         """Adds one answer.
@@ -54,6 +56,7 @@ class VqaAccuracy(Metric):
                 f"(10 in VQAv2, at least {_NEEDED}); use exact_match or accuracy instead",
             )
         self.scores.append(agreement(answer, people))
+        self.people.append(len(people))
         self.types.append((sample.get("meta") or {}).get("answer_type"))
 
     def compute(self) -> MetricResult:
@@ -65,7 +68,12 @@ class VqaAccuracy(Metric):
             pairs = zip(self.scores, self.types, strict=True)
             values[f"vqa_accuracy_{kind}"] = _mean([s for s, own in pairs if own == kind])
         values["vqa_accuracy"] = _mean(self.scores)  # last: the value that stands for the metric
-        return MetricResult(values, list(self.scores), {"rule": "official VQA evaluation"})
+        settings = self.described(
+            rule="official VQA evaluation: mean over people left out of min(n / 3, 1)",
+            normaliser=f"vqa: {rules.NAME}, version {rules.VERSION}; none where all people agree",
+            people=_span(self.people),
+        )
+        return MetricResult(values, list(self.scores), settings)
 
 
 def agreement(answer: str, people: list[str]) -> float:
@@ -82,6 +90,12 @@ def agreement(answer: str, people: list[str]) -> float:
     matching = [text == given for text in said]
     total = sum(matching)
     return _mean([min(1.0, (total - own) / 3) for own in matching])
+
+
+def _span(counts: list[int]) -> str:
+    """`10`, or `5 to 10` where samples differ."""
+    low, high = min(counts), max(counts)
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def _mean(values: list[float]) -> float:

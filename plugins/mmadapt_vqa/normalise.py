@@ -6,6 +6,9 @@ import re
 
 from mmadapt_vqa.words import ARTICLES, CONTRACTIONS, NUMBERS
 
+NAME = "marks, articles, number words, contractions as in the VQA evaluation"
+VERSION = "1"  # raised with every change of what a text is reduced to
+
 _MARKS = ';/[]"{}()=+\\_-><@`,?!'
 _NUMBER_WITH_COMMA = re.compile(r"\d,\d")
 _PERIOD = re.compile(r"\.(?!\d)")

@@ -1,4 +1,4 @@
-"""Announces the vqa head and its metric."""
+"""Announces the vqa head and its metrics."""
 
 from __future__ import annotations
 
@@ -13,9 +13,14 @@ def register_heads(register: Register) -> None:
 
 @hookimpl
 def register_metrics(register: Register) -> None:
-    """Announce the metric."""
+    """Announce the metrics."""
     register(
         "vqa_accuracy",
         "mmadapt_vqa.metric:VqaAccuracy",
         "VQA accuracy by the official rule: agreement with ten people",
+    )
+    register(
+        "exact_match",
+        "mmadapt_vqa.exact_match:ExactMatch",
+        "share of answers equal to a reference, normalised by choice",
     )

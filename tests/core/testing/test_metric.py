@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from pydantic import BaseModel
 
@@ -32,7 +34,9 @@ class Sound(Metric):
     def compute(self):
         if not self.hits:
             raise DataError("metric", None, "nothing to score")
-        return MetricResult({"share": sum(self.hits) / len(self.hits)}, self.hits, {"rule": "in"})
+        return MetricResult(
+            {"share": sum(self.hits) / len(self.hits)}, self.hits, self.described(rule="in")
+        )
 
 
 class TestSound(MetricContract):
@@ -73,9 +77,25 @@ class First(Result):
         return {"share": per_sample[0]}, per_sample, settings
 
 
+class Root(Result):
+    def changed(self, values, per_sample, settings):
+        return {"share": values["share"] ** 0.5}, per_sample, settings
+
+
+class Drawn(Sound):
+    def compute(self):
+        result = super().compute()
+        return replace(result, draw=lambda places: {"share": self.hits[places[0]]})
+
+
+class Unversioned(Result):
+    def changed(self, values, per_sample, settings):
+        return values, per_sample, {}
+
+
 class Tuples(Result):
     def changed(self, values, per_sample, settings):
-        return values, per_sample, {"n": (1, 2)}
+        return values, per_sample, settings | {"n": (1, 2)}
 
 
 class Zero(Sound):
@@ -112,6 +132,9 @@ FLAWS = [
     (Summary, "one_score_for_each_sample_in_order", "1 scores for 4 samples"),
     (Shuffled, "one_score_for_each_sample_in_order", "another's"),
     (First, "order_does_not_matter", "share is 1.0 in one order and 0.0 in the other"),
+    (Root, "the_value_can_be_drawn_again", "the mean of the samples' scores is 0.5"),
+    (Drawn, "the_value_can_be_drawn_again", "`draw` gives"),
+    (Unversioned, "settings_name_the_version", "settings must come from `described`"),
     (Tuples, "settings_are_json", "does not come back from JSON"),
     (Zero, "nothing_to_score_is_an_error", "DID NOT RAISE"),
     (Lenient, "a_sample_without_references_names_itself", "DID NOT RAISE"),

@@ -1,10 +1,22 @@
 """The contracts of heads and metrics."""
 
+import pytest
+
+from mmadapt.errors import MissingDependency
 from mmadapt.testing import HeadContract, MetricContract
 from mmadapt_caption.head import CaptionConfig, CaptionHead
-from mmadapt_caption.metrics import Bleu, Cider, ExactMatch, RougeL
+from mmadapt_caption.java import java
+from mmadapt_caption.meteor import Meteor
+from mmadapt_caption.metrics import Bleu, CaptionMetricConfig, Cider, RougeL
 
 CLIP = {"type": "video", "path": "x.mp4"}
+
+
+def has_java():
+    try:
+        return bool(java("a test"))
+    except MissingDependency:
+        return False
 
 
 class TestCaption(HeadContract):
@@ -41,5 +53,12 @@ class TestRougeL(MetricContract):
     metric = RougeL
 
 
-class TestExactMatch(MetricContract):
-    metric = ExactMatch
+@pytest.mark.skipif(not has_java(), reason="no Java here: pip install 'mmadapt[java]'")
+class TestMeteor(MetricContract):
+    metric = Meteor
+
+
+@pytest.mark.skipif(not has_java(), reason="no Java here: pip install 'mmadapt[java]'")
+class TestCiderOfPtbTokens(TestCider):
+    def config(self):
+        return CaptionMetricConfig(tokenizer="ptb")

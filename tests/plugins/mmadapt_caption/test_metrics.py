@@ -1,9 +1,11 @@
 import math
 
+import numpy as np
 import pytest
 
 from mmadapt.errors import DataError
-from mmadapt_caption.metrics import Bleu, Cider, ExactMatch, NoOptions, RougeL
+from mmadapt_caption import java
+from mmadapt_caption.metrics import Bleu, CaptionMetricConfig, Cider, RougeL
 
 PAIRS = [
     ("a red ball rolls left", ["a red ball rolls left", "the red ball moves left"]),
@@ -12,8 +14,8 @@ PAIRS = [
 ]
 
 
-def scored(cls, pairs=PAIRS):
-    metric = cls(NoOptions())
+def scored(cls, pairs=PAIRS, **options):
+    metric = cls(CaptionMetricConfig(**options))
     for number, (answer, references) in enumerate(pairs):
         metric.update({"id": str(number), "references": references}, answer)
     return metric.compute()
@@ -64,31 +66,62 @@ def test_cider_without_different_references_is_zero_and_says_why(pairs):
     assert "note" not in scored(Cider).settings
 
 
-def test_exact_match_forgives_case_and_punctuation_only():
-    pairs = [("A red Ball.", ["x", "a red ball"]), ("a red", ["a red ball"])]
-    result = scored(ExactMatch, pairs)
-    assert (result.values, result.per_sample) == ({"exact_match": 0.5}, [1.0, 0.0])
-
-
-@pytest.mark.parametrize("cls", [Cider, Bleu, RougeL, ExactMatch])
+@pytest.mark.parametrize("cls", [Cider, Bleu, RougeL])
 def test_every_metric_scores_each_sample_silently_and_says_how(cls, capsys):
     result = scored(cls, [*PAIRS, ("", ["something else"])])
     assert len(result.per_sample) == 4 and result.per_sample[3] == pytest.approx(0.0, abs=1e-6)
     assert capsys.readouterr().out == ""
-    assert {"tokenizer", "pycocoevalcap"} <= set(result.settings)
+    assert result.settings["tool"].startswith("pycocoevalcap 1.")
+    assert result.settings["tokenizer"].startswith("builtin: PTB-like")
+    assert result.settings["version"] == cls.version
 
 
-@pytest.mark.parametrize("cls", [Cider, Bleu, RougeL, ExactMatch])
+@pytest.mark.parametrize("cls", [Cider, Bleu, RougeL])
 def test_nothing_to_score_is_an_error(cls):
+    config = CaptionMetricConfig()
     with pytest.raises(DataError, match="no answer"):
-        cls(NoOptions()).compute()
+        cls(config).compute()
     with pytest.raises(DataError, match="a7: has no reference"):
-        cls(NoOptions()).update({"id": "a7"}, "text")
-    with pytest.raises(DataError, match="single word"):
-        cls(NoOptions()).update({"id": "a7", "references": ["?!", "..."][1:]}, "text")
+        cls(config).update({"id": "a7"}, "text")
+    metric = cls(config)
+    metric.update({"id": "a6", "references": ["a word"]}, "text")
+    metric.update({"id": "a7", "references": ["...", "."]}, "text")
+    with pytest.raises(DataError, match="a7: has references without a single word"):
+        metric.compute()
 
 
 def test_the_target_is_the_reference_where_there_is_no_other():
-    metric = ExactMatch(NoOptions())
+    metric = RougeL(CaptionMetricConfig())
     metric.update({"id": "1", "target": "a cat"}, "a cat")
-    assert metric.compute().values["exact_match"] == 1.0
+    assert metric.compute().values["rouge_l"] == pytest.approx(1.0)
+
+
+def test_a_draw_of_bleu_scores_the_samples_drawn():
+    result, places = scored(Bleu), np.array([2, 0, 2])
+    assert result.draw(places) == pytest.approx(
+        scored(Bleu, [PAIRS[place] for place in places]).values, rel=1e-6
+    )
+
+
+def test_a_draw_of_cider_keeps_the_document_frequencies_of_the_whole_set():
+    result = scored(Cider)
+    assert result.draw is None
+    assert result.values["cider"] == pytest.approx(np.mean(result.per_sample))
+    drawn = scored(Cider, [PAIRS[0], PAIRS[0]])  # idf anew: 0 wherever two are the same
+    assert drawn.values["cider"] == 0.0 < result.per_sample[0]
+
+
+@pytest.mark.parametrize("cls", [Cider, Bleu, RougeL])
+def test_the_tools_own_tokenizer_by_choice(cls, monkeypatch):
+    """Its tokens are scored, without the punctuation that the tools drop."""
+    given = []
+
+    def split(texts):
+        given.extend(texts)
+        return [text.replace(".", " .").split() for text in texts]
+
+    monkeypatch.setattr(java, "ptb_lines", split)
+    result = scored(cls, [("red dots.", ["red dots"]), ("blue", ["sky", "sea."])], tokenizer="ptb")
+    assert given == ["red dots.", "blue", "red dots", "sky", "sea."]
+    assert result.per_sample[0] > 0.0 and result.per_sample[1] == pytest.approx(0.0, abs=1e-6)
+    assert result.settings["tokenizer"].startswith("ptb: PTBTokenizer of Stanford CoreNLP 3.4.1")

@@ -1,6 +1,7 @@
 """The contracts of heads and metrics."""
 
 from mmadapt.testing import HeadContract, MetricContract
+from mmadapt_vqa.exact_match import ExactMatch, ExactMatchConfig
 from mmadapt_vqa.head import VqaConfig, VqaHead
 from mmadapt_vqa.metric import VqaAccuracy
 from tests.plugins.mmadapt_vqa.test_head import EPALM
@@ -35,3 +36,21 @@ class TestEpalm(TestVqa):
 
 class TestVqaAccuracy(MetricContract):
     metric = VqaAccuracy
+
+
+class TestExactMatch(MetricContract):
+    metric = ExactMatch
+
+
+class TestVqaExactMatch(MetricContract):
+    metric = ExactMatch
+
+    def config(self):
+        return ExactMatchConfig(normaliser="vqa")
+
+
+class TestPlainExactMatch(MetricContract):
+    metric = ExactMatch
+
+    def config(self):
+        return ExactMatchConfig(normaliser="none")
