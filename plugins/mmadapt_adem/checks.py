@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
 from mmadapt.contracts import EncoderInfo, FusionContext
 from mmadapt.errors import RecipeError
+from mmadapt.pooling import check_grid
 from mmadapt_adem.config import AdemConfig
-
-Grid = tuple[int, int]
 
 
 def check_context(config: AdemConfig, context: FusionContext) -> None:
@@ -34,23 +32,6 @@ def check_context(config: AdemConfig, context: FusionContext) -> None:
             )
         if info.grid is not None:
             check_grid(name, config.scales, info.grid, encoder)
-
-
-def check_grid(name: str, scales: Sequence[Grid], grid: Grid, encoder: str = "") -> None:
-    """Refuses scales that are finer than the grid they pool.
-
-    Raises:
-        RecipeError: with scales that would fit.
-    """
-    height, width = grid
-    for scale in scales:
-        if scale[0] > height or scale[1] > width:
-            half = [max(1, height // 2), max(1, width // 2)]
-            owner = f"encoder '{encoder}'" if encoder else "its encoder"
-            raise RecipeError(
-                f"fusion '{name}': scale {list(scale)} is finer than the {height} x {width} grid "
-                f"of {owner}; choose scales up to the grid, such as scales: {[list(grid), half]}"
-            )
 
 
 def departures(config: AdemConfig, context: FusionContext) -> list[str]:

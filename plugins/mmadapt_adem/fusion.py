@@ -24,15 +24,15 @@ from torch import Tensor, nn
 
 from mmadapt.contracts import Encoder, EncoderInfo, Fusion, FusionContext, Rewrite
 from mmadapt.errors import RecipeError
+from mmadapt.pooling import check_grid, pool_scales
 from mmadapt.types import Features, LevelSpec, Memory, State, TextInputs
 from mmadapt_adem.activations import ACTIVATIONS
 from mmadapt_adem.bottleneck import Bottleneck, hook_bottlenecks
-from mmadapt_adem.checks import check_context, check_grid, departures
+from mmadapt_adem.checks import check_context, departures
 from mmadapt_adem.cls_token import insert_cls, is_any
 from mmadapt_adem.config import AdemConfig
 from mmadapt_adem.dropping import drop_counts, drop_lowest
 from mmadapt_adem.memory import EncoderMemory
-from mmadapt_adem.pooling import pool_scales
 
 
 class AdemFusion(Fusion):
@@ -100,6 +100,16 @@ class AdemFusion(Fusion):
         if self.config.media_norm == "layernorm":
             pooled = nn.functional.layer_norm(pooled, pooled.shape[-1:])
         return replace(features, levels=(pooled,), mask=seen, num_prefix_tokens=kept, grid=None)
+
+    def reduce_options(self) -> dict[str, Any]:
+        """What pooling depends on."""
+        config = self.config
+        return {
+            "scales": config.scales,
+            "pool": config.pool,
+            "cls": config.cls,
+            "media_norm": config.media_norm,
+        }
 
     def embeds(self, inputs: TextInputs, features: Mapping[str, Features]) -> TextInputs:
         """Inserts the items' CLS tokens behind their prefix, or the prefix that says no media."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor, nn
 
 from mmadapt.contracts import EncoderInfo, Fusion, FusionContext
+from mmadapt.pooling import check_grid, pool_scales
 from mmadapt.types import Features, LevelSpec, TextInputs
 
 
@@ -22,6 +24,8 @@ class PrefixConfig(BaseModel):
         level: the encoder level, counted from the end; -2 is what LLaVA reads.
         normed: apply the encoder's final norm to it.
         keep_cls: keep CLS and other prefix tokens.
+        pool: (height, width) to which each item's grid is averaged, as video LMs do to their
+            frames; None keeps every token.
         num_queries: tokens per item that the resampler gives.
         num_blocks: blocks of the resampler.
         num_heads: attention heads of the resampler.
@@ -32,6 +36,7 @@ class PrefixConfig(BaseModel):
     level: int = Field(default=-2, lt=0)
     normed: bool = False
     keep_cls: bool = False
+    pool: tuple[PositiveInt, PositiveInt] | None = None
     num_queries: int = Field(default=16, ge=1)
     num_blocks: int = Field(default=2, ge=1)
     num_heads: int = Field(default=8, ge=1)
@@ -85,6 +90,9 @@ class PrefixFusion(Fusion):
 
     def __init__(self, config: PrefixConfig, context: FusionContext) -> None:
         super().__init__(config, context)
+        for name, info in context.encoders.items():
+            if config.pool is not None and info.grid is not None:
+                check_grid(context.name, [config.pool], info.grid, name)
         self.connectors = nn.ModuleDict(
             {name: self._connector(info.hidden_size) for name, info in context.encoders.items()}
         )
@@ -102,6 +110,18 @@ class PrefixFusion(Fusion):
     def levels(self, encoder: EncoderInfo) -> Sequence[LevelSpec]:
         """One level, counted from the end."""
         return [LevelSpec(encoder.num_levels + self.config.level, self.config.normed)]
+
+    def reduce(self, features: Features) -> Features:
+        """Drops CLS unless it is kept, and pools the grid if that is asked for."""
+        tokens, mask, first = features.levels[0], features.mask, features.num_prefix_tokens
+        kept = first if self.config.keep_cls else 0
+        grid = features.grid or (1, tokens.shape[2] - first)
+        scale = self.config.pool or grid
+        check_grid(self.name, [scale], grid)
+        pooled, seen = pool_scales(tokens[:, :, first:], mask[:, :, first:], grid, [scale])
+        tokens = torch.cat([tokens[:, :, :kept], pooled], dim=2)
+        seen = torch.cat([mask[:, :, :kept], seen], dim=2)
+        return replace(features, levels=(tokens,), mask=seen, num_prefix_tokens=kept, grid=None)
 
     def layers(self, num_layers: int) -> Sequence[int]:
         """None: only the input changes."""
@@ -122,8 +142,7 @@ class PrefixFusion(Fusion):
 
     def _tokens(self, name: str, media: Features) -> tuple[Tensor, Tensor, Tensor]:
         """Of an encoder's items: embeddings (b, k, d), their files (b, k), which are there."""
-        skip = 0 if self.config.keep_cls else media.num_prefix_tokens
-        tokens, present = media.levels[0][:, :, skip:], media.mask[:, :, skip:]
+        tokens, present = media.levels[0], media.mask
         b, t, n, _ = tokens.shape
         parameter: Any = next(self.connectors[name].parameters())
         embeds = self.connectors[name](tokens.flatten(0, 1).to(parameter.dtype))

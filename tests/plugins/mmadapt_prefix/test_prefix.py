@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mmadapt.contracts import Head
+from mmadapt.errors import RecipeError
 from mmadapt.model import MultimodalModel
 from mmadapt_prefix.fusion import PrefixConfig, PrefixFusion
 from tests.tiny import TinyEncoder, context, tiny_lm
@@ -76,3 +77,18 @@ def test_generation_with_and_without_cache_agrees_on_unequal_lengths():
     assert torch.equal(cached, uncached)
     assert torch.equal(cached[1:], alone)
     assert len(set(cached[0].tolist())) > 3
+
+
+def test_pool_averages_the_grid_of_every_item():
+    model, encoder = build("linear", items=2, pool=(2, 2))
+    fusion = model.fusions["prefix"]
+    features = encoder(encoder.inputs(1), fusion.levels(fusion.context.encoders["image"]))
+    reduced = fusion.reduce(features).levels[0]
+    grid = features.levels[0][0, 1, 1:].view(4, 4, -1)
+    assert reduced.shape[:3] == (1, 2, 4)
+    torch.testing.assert_close(reduced[0, 1, 1], grid[:2, 2:].mean(dim=(0, 1)))
+
+
+def test_a_pool_finer_than_the_grid_is_refused():
+    with pytest.raises(RecipeError, match=r"scale \[8, 8\] is finer than the 4 x 4 grid"):
+        build(pool=(8, 8))

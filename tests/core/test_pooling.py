@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmadapt_adem.pooling import pool_scales
+from mmadapt.pooling import pool_scales
 
 
 def ramp(*grid: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""Multi-scale features: one grid of tokens pooled to several (paper, Algorithm 1)."""
+"""Pooling of a grid of media tokens, to one scale or several."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from mmadapt.errors import RecipeError
 
 Grid = tuple[int, int]
 
@@ -17,7 +19,7 @@ def pool_scales(
     """Pools a grid of tokens to every scale, and puts the scales behind one another.
 
     Masked tokens count for nothing: an average is over the others of its window. A scale equal to
-    the grid is passed through.
+    the grid is passed through. Source: ADEM-VL (arXiv 2410.17779), Algorithm 1.
 
     Args:
         tokens: (b, t, h*w, e), row by row.
@@ -58,3 +60,20 @@ def _pool(
         x.flatten(2).transpose(1, 2).unflatten(0, (batch, items)),
         some.flatten(1).unflatten(0, (batch, items)),
     )
+
+
+def check_grid(name: str, scales: Sequence[Grid], grid: Grid, encoder: str = "") -> None:
+    """Refuses scales that are finer than the grid they pool.
+
+    Raises:
+        RecipeError: with scales that would fit.
+    """
+    height, width = grid
+    for scale in scales:
+        if scale[0] > height or scale[1] > width:
+            half = [max(1, height // 2), max(1, width // 2)]
+            owner = f"encoder '{encoder}'" if encoder else "its encoder"
+            raise RecipeError(
+                f"fusion '{name}': scale {list(scale)} is finer than the {height} x {width} grid "
+                f"of {owner}; choose scales up to the grid, such as scales: {[list(grid), half]}"
+            )
