@@ -29,8 +29,10 @@ def test_passes_the_dry_run(path, monkeypatch):
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(FOLDER)))
 def test_the_first_line_says_how_to_run_it(path):
-    command = "bench" if path.parent.name == "bench" else "train"
-    first = f"# mmadapt {command} recipes/{path.relative_to(FOLDER)}"
+    folder = path.parent.name
+    command = folder if folder in ("bench", "compare") else "train"
+    first = f"# mmadapt {command} recipes/"
+    first += "compare/{" if folder == "compare" else str(path.relative_to(FOLDER))
     assert path.read_text().startswith("# " if path.stem == "base" else first)
 
 
