@@ -14,7 +14,6 @@ from mmadapt.data.quarantine import FILE, Quarantine
 from mmadapt.errors import AdapterError, RecipeError
 from mmadapt.evaluate.evaluation import Media, evaluate
 from mmadapt.faults import explain_faults
-from mmadapt.feature_cache import feature_cache
 from mmadapt.feature_memory import FeatureMemory
 from mmadapt.files import prepare_output, write_json, write_jsonl
 from mmadapt.inserted import length_limit
@@ -65,12 +64,10 @@ def evaluate_adapter(
         resolved = resolve(model.recipe, allow_code=allow_code)
         part = resolved.sources[chosen_split(resolved, split)]
         data, options = resolved.recipe.data, resolved.recipe.evaluate
-        disk = feature_cache(model, resolved.recipe)
-        source = build_source(part, data)
-        cache = MemoryCache(GIBIBYTE // 2, None if disk is None else disk.reader)
+        source, cache = build_source(part, data), MemoryCache(GIBIBYTE // 2)
         quarantine = Quarantine(folder / FILE if folder else None, data.max_bad_share)
         length = length_limit(model, data, int(options.generate.get("max_new_tokens", 1)))
-        with FeatureMemory(model, GIBIBYTE // 2, disk).used():
+        with FeatureMemory(model, GIBIBYTE // 2).used():
             results = {
                 key: evaluate(
                     model,
