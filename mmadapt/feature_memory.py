@@ -1,20 +1,21 @@
-"""Features of a frozen encoder, computed once per medium and kept in memory."""
+"""Features of a frozen encoder, computed once per medium and kept in memory, or on disk too."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 
 from mmadapt.data.cache import MemoryCache
+from mmadapt.data.features.rows import Row, cut_row, from_plain, moved, row_bytes, stack_rows
 from mmadapt.model import MultimodalModel
 from mmadapt.types import Features, MediaInputs
 
-Row = dict[str, Features]  # by fusion: what it reads of one sample, each with b = 1
+if TYPE_CHECKING:
+    from mmadapt.feature_cache import FeatureCache
 
 
 class FeatureMemory:
@@ -28,10 +29,13 @@ class FeatureMemory:
     Args:
         model: whose encoders are remembered.
         budget: bytes to keep.
+        disk: where features are kept beyond this process; None for nowhere.
     """
 
-    def __init__(self, model: MultimodalModel, budget: int) -> None:
-        self.model, self.cache = model, MemoryCache(budget)
+    def __init__(
+        self, model: MultimodalModel, budget: int, disk: FeatureCache | None = None
+    ) -> None:
+        self.model, self.cache, self.disk = model, MemoryCache(budget), disk
         self._encode = model.encode
 
     @contextmanager
@@ -42,6 +46,8 @@ class FeatureMemory:
             yield self
         finally:
             del self.model.encode  # type: ignore[method-assign]
+            if self.disk is not None:
+                self.disk.close()
 
     def encode(self, media: Mapping[str, MediaInputs]) -> dict[str, dict[str, Features]]:
         """As `MultimodalModel.encode`."""
@@ -49,12 +55,14 @@ class FeatureMemory:
         for name in self.model.encoders:
             if name not in media:
                 continue
-            inputs = media[name]
-            keys = self._keys(name, inputs)
-            if keys is None:
+            inputs: Any = media[name]
+            found: Mapping[str, Features | None]
+            if "values" not in inputs:
+                found = _whole(inputs, self.model.device)
+            elif (keys := self._keys(name, inputs)) is None:
                 found = {f: given.get(name) for f, given in self._encode({name: inputs}).items()}
             else:
-                found = dict(self._remembered(name, inputs, keys))
+                found = self._remembered(name, inputs, keys)
             for fusion, features in found.items():
                 if features is not None:
                     result[fusion][name] = features
@@ -63,94 +71,66 @@ class FeatureMemory:
     def _keys(self, name: str, inputs: MediaInputs) -> list[Hashable | None] | None:
         """What names each sample's media; None for an encoder that has to run every time."""
         given = cast(Any, inputs).get("keys")
-        learns = any(p.requires_grad for p in self.model.encoders[name].parameters())
-        learns |= any(group.encoder == name for group in self.model.unfrozen)
-        if given is None or learns or name in self.model.attachment.rewritten:
+        if given is None or self.changes(name):
             return None
         half = torch.is_autocast_enabled(inputs["values"].device.type)
         return [None if key is None else (name, half, key) for key in given]
 
+    def changes(self, name: str) -> bool:
+        """Whether an encoder trains, will train, or was edited by a fusion."""
+        learns = any(p.requires_grad for p in self.model.encoders[name].parameters())
+        learns |= any(group.encoder == name for group in self.model.unfrozen)
+        return learns or name in self.model.attachment.rewritten
+
     def _remembered(
-        self, name: str, inputs: MediaInputs, keys: Sequence[Hashable | None]
+        self, name: str, inputs: Any, keys: Sequence[Hashable | None]
     ) -> dict[str, Features]:
         rows: list[Row | None] = [None if key is None else self.cache.get(key) for key in keys]
+        if "features" in inputs:
+            whole = _whole(inputs, self.model.device)
+            for number, b in enumerate(inputs["features"]["rows"]):
+                rows[b] = {fusion: cut_row(given, number) for fusion, given in whole.items()}
         first: dict[Hashable, int] = {}
         for b, key in enumerate(keys):
-            first.setdefault(b if key is None else key, b)
-        missing = [b for b in first.values() if rows[b] is None]
+            if rows[b] is None:
+                first.setdefault(b if key is None else key, b)
+        missing = list(first.values())
         if missing:
-            part = cast(MediaInputs, {key: _rows(value, missing) for key, value in inputs.items()})
-            with torch.no_grad():
-                encoded = self._encode({name: part})
-            for number, b in enumerate(missing):
-                row = {f: _row(given[name], number) for f, given in encoded.items() if given}
-                rows[b] = row
-                self._keep(keys[b], row)
-        whole = [
-            cast(Row, rows[b] if rows[b] is not None else rows[first[keys[b]]])
-            for b in range(len(keys))
-        ]
+            contents = inputs.get("contents") or [None] * len(keys)
+            for b, row in zip(missing, self._encoded(name, inputs, missing), strict=True):
+                rows[b], on_disk = row, False
+                if self.disk is not None and contents[b] is not None:
+                    rows[b], on_disk = self.disk.keep(name, contents[b], row, inputs["item"][b])
+                if not on_disk:
+                    self._keep(keys[b], row)
+        joined = [cast(Row, row or rows[first[keys[b]]]) for b, row in enumerate(rows)]
         device = inputs["values"].device
-        return {fusion: _stacked([row[fusion] for row in whole], device) for fusion in whole[0]}
+        return {fusion: stack_rows([row[fusion] for row in joined], device) for fusion in joined[0]}
+
+    def _encoded(self, name: str, inputs: Any, missing: Sequence[int]) -> Iterator[Row]:
+        """Runs the encoder on some samples."""
+        part = cast(MediaInputs, {key: _rows(value, missing) for key, value in inputs.items()})
+        with torch.no_grad():
+            encoded = self._encode({name: part})
+        varies = self.model.encoders[name].grid is None
+        for number in range(len(missing)):
+            yield {
+                fusion: cut_row(given[name], number, varies=varies)
+                for fusion, given in encoded.items()
+                if given
+            }
 
     def _keep(self, key: Hashable | None, row: Row) -> None:
-        if key is not None:
-            kept = {
-                fusion: _moved(features, torch.device("cpu")) for fusion, features in row.items()
-            }
-            self.cache.put(key, kept, sum(map(_nbytes, kept.values())))
+        if key is not None and self.cache.used < self.cache.budget:
+            kept = {f: moved(features, torch.device("cpu")) for f, features in row.items()}
+            self.cache.put(key, kept, row_bytes(kept))
+
+
+def _whole(inputs: Any, device: torch.device) -> dict[str, Features]:
+    """The features that came with a batch instead of media."""
+    given = inputs["features"]["fusions"]
+    return {fusion: moved(from_plain(values), device) for fusion, values in given.items()}
 
 
 def _rows(value: Any, rows: Sequence[int]) -> Any:
     return value[list(rows)] if isinstance(value, Tensor) else value
-
-
-def _row(features: Features, b: int) -> Features:
-    """One sample's share, without the padding that its batch needed."""
-    count = max(1, int((features.item[b] >= 0).sum()))
-    return replace(
-        features,
-        levels=tuple(level[b : b + 1, :count].clone() for level in features.levels),
-        mask=features.mask[b : b + 1, :count].clone(),
-        item=features.item[b : b + 1, :count].clone(),
-    )
-
-
-def _moved(features: Features, device: torch.device) -> Features:
-    if features.mask.device == device:
-        return features
-    return replace(
-        features,
-        levels=tuple(level.to(device) for level in features.levels),
-        mask=features.mask.to(device),
-        item=features.item.to(device),
-    )
-
-
-def _nbytes(features: Features) -> int:
-    tensors = (*features.levels, features.mask, features.item)
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-
-
-def _stacked(rows: Sequence[Features], device: torch.device) -> Features:
-    """One batch of rows of unequal lengths; padding is masked and belongs to no file."""
-    rows = [_moved(row, device) for row in rows]
-    levels = zip(*(row.levels for row in rows), strict=True)
-    return replace(
-        rows[0],
-        levels=tuple(_joined(level, 0) for level in levels),
-        mask=_joined([row.mask for row in rows], False),
-        item=_joined([row.item for row in rows], -1),
-    )
-
-
-def _joined(tensors: Sequence[Tensor], padding: int | bool) -> Tensor:
-    """Concatenates along the batch, padding every other dimension to the largest."""
-    shapes = [tensor.shape[1:] for tensor in tensors]
-    if len(set(shapes)) == 1:
-        return torch.cat(list(tensors))
-    largest = [max(sizes) for sizes in zip(*shapes, strict=True)]
-    result = tensors[0].new_full((len(tensors), *largest), padding)
-    for b, tensor in enumerate(tensors):
-        result[b][tuple(slice(size) for size in tensor.shape[1:])] = tensor[0]
-    return result

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from mmadapt.cli.bench import bench
+from mmadapt.cli.cache import cache
 from mmadapt.cli.check import check
 from mmadapt.cli.compare import compare
 from mmadapt.cli.evaluate import evaluate
@@ -103,6 +104,7 @@ for _command in (
     compare,
     reproduce,
     bench,
+    cache,
     show,
     schema,
     plugins,

@@ -85,6 +85,10 @@ class Fusion(nn.Module):
         """Parameter-free reduction (pooling, picking CLS); what the feature cache stores."""
         return features
 
+    def reduce_options(self) -> Mapping[str, Any]:
+        """What `reduce` depends on; it names cached features. By default all options."""
+        return dict(self.config) if isinstance(self.config, BaseModel) else vars(self.config)
+
     # Once per batch.
     def prepare(self, features: Mapping[str, Features], state: State) -> Memory:
         """Projects reduced features, by encoder name, into what the hooks read; b or 1 rows first.

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mmadapt.data.features.reader import FeatureReader
 
 GIBIBYTE = 1024**3
 
@@ -16,10 +19,12 @@ class MemoryCache:
 
     Args:
         budget: bytes it may hold; 0 keeps nothing.
+        features: finds the features that are kept on disk, where a recipe wants that.
     """
 
-    def __init__(self, budget: int = GIBIBYTE) -> None:
+    def __init__(self, budget: int = GIBIBYTE, features: FeatureReader | None = None) -> None:
         self.budget, self.used = budget, 0
+        self.features = features
         self._values: dict[Hashable, Any] = {}
 
     def get(self, key: Hashable) -> Any | None:

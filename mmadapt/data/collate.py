@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmadapt.data.items import Failed, Item, Medium
+from mmadapt.data.features.rows import stack_rows, to_plain
+from mmadapt.data.items import Cached, Failed, Item, Medium
 from mmadapt.errors import DataError
 from mmadapt.types import IGNORE_INDEX, MediaInputs
 
@@ -51,7 +52,8 @@ class Collator:
             `input_ids` (b, s), `attention_mask` (b, s) bool, `labels` (b, s) with -100 at
             padding, `media_positions` (b, m) with -1 at padding, `media`: by encoder name, for
             those that any sample has media for, a `MediaInputs`; `failed`: the `Failed` met,
-            where there are any. A batch of failures alone has no other key.
+            where there are any; `marks`: where
+            the first was streamed. A batch of failures alone has no other key.
         """
         items = [result for result in results if isinstance(result, Item)]
         failed = [failure for item in items for failure in item.failed]
@@ -61,14 +63,16 @@ class Collator:
         batch: dict[str, Any] = {"failed": failed} if failed else {}
         if not items:
             return batch
+        if items[0].marks is not None:
+            batch["marks"] = items[0].marks
         batch["input_ids"] = _padded([item.input_ids for item in items], self.pad_token_id)
         lengths = torch.tensor([len(item.input_ids) for item in items])
         batch["attention_mask"] = torch.arange(int(lengths.max())) < lengths[:, None]
         if self.with_labels:
             batch["labels"] = _padded([item.labels for item in items], IGNORE_INDEX)
         batch["media_positions"] = _padded([item.media_positions for item in items], -1)
-        names = list(dict.fromkeys(medium.encoder for item in items for medium in item.media))
-        batch["media"] = {name: _stacked(name, items) for name in names}
+        named = [*(m.encoder for item in items for m in item.media), *_encoded(items)]
+        batch["media"] = {name: _inputs(name, items) for name in dict.fromkeys(named)}
         return batch
 
 
@@ -77,6 +81,39 @@ def _padded(rows: Sequence[np.ndarray], value: int) -> Tensor:
     for padded, row in zip(result, rows, strict=True):
         padded[: len(row)] = row
     return torch.from_numpy(result)
+
+
+def _encoded(items: Sequence[Item]) -> list[str]:
+    """Encoders that need not run for some sample."""
+    return [known.encoder for item in items for known in item.cached if known.rows is not None]
+
+
+def _inputs(name: str, items: Sequence[Item]) -> MediaInputs:
+    """One encoder's share: media to encode, and features that are there already.
+
+    Beside `MediaInputs`, `FeatureMemory` reads `contents`, by which new features are kept, and
+    `features`: the `rows` that have any, and by fusion what it reads of them. Without any media
+    left to encode there are no `values`.
+    """
+    known: list[Cached | None] = [
+        next((cached for cached in item.cached if cached.encoder == name), None) for item in items
+    ]
+    if not any(known):
+        return _stacked(name, items)
+    has_media = any(medium.encoder == name for item in items for medium in item.media)
+    inputs: Any = _stacked(name, items) if has_media else {}
+    inputs["contents"] = [None if cached is None else cached.content for cached in known]
+    found = {b: cached.rows for b, cached in enumerate(known) if cached and cached.rows}
+    if found:
+        fusions, cpu = next(iter(found.values())), torch.device("cpu")
+        inputs["features"] = {
+            "rows": list(found),
+            "fusions": {
+                fusion: to_plain(stack_rows([rows[fusion] for rows in found.values()], cpu))
+                for fusion in fusions
+            },
+        }
+    return inputs
 
 
 def _stacked(name: str, items: Sequence[Item]) -> MediaInputs:

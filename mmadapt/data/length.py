@@ -127,6 +127,7 @@ class LengthLimit:
 
     def _length(self, item: Item) -> int:
         media = [(medium.encoder, len(medium.values)) for medium in item.media]
+        media += [(known.encoder, items) for known in item.cached for items in known.counts]
         return len(item.input_ids) + self.inserted.count(media) + self.reserved
 
 

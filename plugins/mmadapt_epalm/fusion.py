@@ -100,6 +100,10 @@ class EpalmFusion(Fusion):
         features = pool_tokens(features, self.config.pool)
         return pool_items(features) if self.config.slots == "mean" else features
 
+    def reduce_options(self) -> dict[str, Any]:
+        """What pooling depends on."""
+        return {"pool": self.config.pool, "slots": self.config.slots}
+
     def embeds(self, inputs: TextInputs, features: Mapping[str, Features]) -> TextInputs:
         """Inserts slots and soft prompt in front of the text; they take no positions."""
         batch, device = inputs.input_ids.shape[0], inputs.input_ids.device

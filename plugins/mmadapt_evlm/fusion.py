@@ -91,6 +91,10 @@ class EvlmFusion(Fusion):
             num_prefix_tokens=features.num_prefix_tokens - first,
         )
 
+    def reduce_options(self) -> dict[str, Any]:
+        """Whether prefix tokens are kept."""
+        return {"keep_cls": self.config.keep_cls}
+
     def embeds(self, inputs: TextInputs, features: Mapping[str, Features]) -> TextInputs:
         """Inserts the learnable tokens of every item at its file's column."""
         features = self._in_order(features)
