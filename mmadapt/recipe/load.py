@@ -17,6 +17,7 @@ from mmadapt.recipe.schema import Recipe
 from mmadapt.recipe.text import MAX_BYTES, parse
 
 MAX_CHAIN = 20
+SUFFIXES = (".yaml", ".yml")
 
 
 def load_recipe(source: str | Path | Mapping[str, Any], overrides: Iterable[str] = ()) -> Recipe:
@@ -84,6 +85,9 @@ def _extended(node: Node, folder: Path, chain: tuple[Path, ...]) -> Node:
         what = f"wrong type ({shown(plain(named))}); expected the path of another recipe"
         raise RecipeError([named.place.problem("extends", what)])
     path = folder / named.value
+    if path.suffix not in SUFFIXES or "\0" in named.value:  # no other file's text gets into errors
+        what = f"{shown(named.value)} is no recipe; expected the path of a .yaml or .yml file"
+        raise RecipeError([named.place.problem("extends", what)])
     if path.resolve() in chain:
         names = " -> ".join(item.name for item in (*chain, path))
         raise RecipeError([named.place.problem("extends", f"recipes extend in a circle: {names}")])
@@ -111,7 +115,7 @@ def _text(path: Path, named_at: Place) -> str:
         raise RecipeError([named_at.problem(key, message, _near(path))]) from None
     if len(data) > MAX_BYTES:
         message = f"larger than {MAX_BYTES // 1_000_000} MB; a recipe is small"
-        raise RecipeError([Place(str(path)).problem("", message)])
+        raise RecipeError([Place(str(path), 1, 1).problem("", message)])
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -125,7 +129,7 @@ def _text(path: Path, named_at: Place) -> str:
 def _near(path: Path) -> str:
     """Suggest a recipe beside a path that does not exist."""
     try:
-        names = [item.name for item in path.parent.iterdir() if item.suffix in (".yaml", ".yml")]
+        names = [item.name for item in path.parent.iterdir() if item.suffix in SUFFIXES]
     except (OSError, ValueError):
         return ""
     return did_you_mean(path.name, names)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -85,7 +85,7 @@ class PartChecker:
         """Check that `scheme:name` in place of a model names a registered scheme."""
         model = self.value(*path)
         match = re.match(r"([A-Za-z][\w.-]+):", model) if isinstance(model, str) else None
-        if match and not Path(model).exists():
+        if match and not os.path.exists(model):  # False, too, for what can be no path
             try:
                 self.registry.get("weights", match[1])
             except MMAdaptError as error:

@@ -143,6 +143,7 @@ class DataConfig(Strict):
         too_long: What to do with a longer sample: `error`, `skip`, or `truncate_prompt`, which cuts
             the beginning of the prompt.
         augment: Random augmentation of training media.
+        shuffle_buffer: Streamed training samples that the next one is drawn from at random.
         audio_from_video: Each clip's own sound track is a further medium, for an audio encoder.
         cache: Keep what the fusions read of frozen encoders on disk (below `$MMADAPT_CACHE`), so
             that no media are decoded and encoded twice.
@@ -164,6 +165,7 @@ class DataConfig(Strict):
     max_length: Annotated[int, Field(ge=1)] | None = None
     too_long: Literal["error", "skip", "truncate_prompt"] = "error"
     augment: bool = False
+    shuffle_buffer: Annotated[int, Field(ge=1)] = 1000
     audio_from_video: bool = False
     cache: bool = False
     cache_dtype: Literal["float32", "float16", "bfloat16"] | None = None
@@ -225,7 +227,9 @@ class EvaluateConfig(Strict):
     Args:
         metrics: Metric names, or parts where a metric takes options.
         generate: Keys of `transformers.GenerationConfig`.
-        batch_size: Samples per batch.
+        batch_size: Samples per batch; it changes the speed only.
+        exact: Compute answers that hang on rounding errors again alone, and one at a time what
+            beams search, so that the batch size does not decide.
         blind: Rows that show whether it is the media that speak: `removed`, `swapped` with another
             sample's, or a second adapter `trained` without media.
         num_examples: Predictions to print.
@@ -239,6 +243,7 @@ class EvaluateConfig(Strict):
     ] = []
     generate: dict[str, Any] = {}
     batch_size: Annotated[int, Field(ge=1)] = 32
+    exact: bool = True
     blind: list[Literal["removed", "swapped", "trained"]] = []
     num_examples: Annotated[int, Field(ge=0)] = 5
 

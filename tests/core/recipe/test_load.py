@@ -193,3 +193,19 @@ def test_files_that_are_no_recipe(write, tmp_path):
 def test_a_pipe_does_not_hang(tmp_path):
     os.mkfifo(tmp_path / "pipe.yaml")
     assert "is not a regular file" in problems(tmp_path / "pipe.yaml")[0]
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "a\\0b.yaml", "../secret"])
+def test_only_recipes_are_extended(path, tmp_path):
+    file = tmp_path / "r.yaml"
+    file.write_text(f'extends: "{path}"\n')
+    with pytest.raises(RecipeError, match=r"r\.yaml:1:10: extends: .* is no recipe; expected"):
+        load_recipe(file)
+
+
+def test_long_words_give_short_errors(tmp_path):
+    file = tmp_path / "r.yaml"
+    file.write_text(f"{'k' * 100_000}: 1\nlm: {{model: x, {'m' * 100_000}: 1}}\n")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(file)
+    assert len(str(caught.value)) < 5000
