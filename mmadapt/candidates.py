@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
@@ -51,6 +52,16 @@ def choose(
     Raises:
         DataError: a sample has an empty list.
     """
+    return choose_with_margins(model, samples, batch, candidates)[0]
+
+
+def choose_with_margins(
+    model: MultimodalModel,
+    samples: Sequence[Sample],
+    batch: Mapping[str, Any],
+    candidates: Sequence[Sequence[str]],
+) -> tuple[list[str], list[float]]:
+    """As `choose`, and by how much each chosen candidate's score led the next, per token of its."""
     for sample, given in zip(samples, candidates, strict=True):
         if not given:
             raise DataError(place(sample), None, "has an empty list of candidates")
@@ -67,12 +78,17 @@ def choose(
     scores = log_likelihoods(model, batch, pairs)
     if head.score == "mean":
         scores = scores / torch.tensor([len(pair.ids) for pair in pairs])
-    chosen, start = [], 0
+    chosen, margins, start = [], [], 0
     for given in candidates:
-        best = int(scores[start : start + len(given)].argmax())
+        own = scores[start : start + len(given)]
+        best = int(own.argmax())
         chosen.append(given[best])
+        others = [float(s) for s, text in zip(own, given, strict=True) if text != given[best]]
+        # What rounding does to a sum grows with its terms.
+        terms = 1 if head.score == "mean" else len(pairs[start + best].ids)
+        margins.append((float(own[best]) - max(others, default=-math.inf)) / terms)
         start += len(given)
-    return chosen
+    return chosen, margins
 
 
 @torch.no_grad()

@@ -200,6 +200,7 @@ def load(
     lm: PreTrainedModel | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
     overrides: Iterable[str] = (),
+    recipe: Recipe | None = None,
     device: str | torch.device | None = None,
     allow_code: bool = False,
 ) -> MultimodalModel:
@@ -210,13 +211,30 @@ def load(
         lm: the base LM if it is loaded already.
         tokenizer: its tokenizer.
         overrides: `key=value` changes to the adapter's recipe, e.g. where the LM lies.
+        recipe: in place of the adapter's own, e.g. with another head; the weights must fit it.
         device: where to put the model; default: the CPU, or where `lm.device_map` has the LM.
         allow_code: as in `compose`.
 
     Raises:
         AdapterError: no adapter there, a damaged one, or one that fits other base models.
     """
-    from mmadapt.checkpoint import RECIPE, WEIGHTS, load_into
+    from mmadapt.checkpoint import RECIPE, load_into
+
+    path = adapter_folder(folder)
+    loaded = load_recipe(path / RECIPE, overrides) if recipe is None else recipe
+    resolved = resolve(loaded, allow_code=allow_code)
+    model = _composed(resolved, lm, tokenizer, None, None, allow_code)
+    load_into(model, path)
+    return (model if device is None else model.place(device)).eval()
+
+
+def adapter_folder(folder: str | Path) -> Path:
+    """Where an adapter lies: in a folder, in a run folder, or on the hub, from where it is fetched.
+
+    Raises:
+        AdapterError: there is none.
+    """
+    from mmadapt.checkpoint import RECIPE, WEIGHTS
 
     path = Path(folder)
     if not (path / WEIGHTS).is_file() and (path / "adapter" / WEIGHTS).is_file():
@@ -228,10 +246,7 @@ def load(
             f"{folder} is no adapter folder: it has no {RECIPE}"
             + ("" if path.exists() else " (the folder does not exist)")
         )
-    resolved = resolve(load_recipe(path / RECIPE, overrides), allow_code=allow_code)
-    model = _composed(resolved, lm, tokenizer, None, None, allow_code)
-    load_into(model, path)
-    return (model if device is None else model.place(device)).eval()
+    return path
 
 
 def _download(repo_id: str) -> Path:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
-from mmadapt.candidates import choose
+from mmadapt.candidates import choose_with_margins
 from mmadapt.data.length import lm_limit
 from mmadapt.data.origin import located
 from mmadapt.errors import DataError
+from mmadapt.margins import GreedyMargins, generation_mode, is_greedy
 from mmadapt.types import MediaInputs, Sample, State
 
 if TYPE_CHECKING:
@@ -105,18 +106,74 @@ def answer_batch(
     Raises:
         DataError: only some samples have candidates.
     """
+    return _answered(model, samples, batch, options, watched=False)[0]
+
+
+def answers_and_margins(
+    model: MultimodalModel,
+    samples: Sequence[Sample],
+    batch: Mapping[str, Any],
+    options: dict[str, Any],
+) -> tuple[list[str], list[float]]:
+    """The answers to a batch, as `answer_batch`, and how clearly each was decided.
+
+    Returns:
+        Answers; and by how much the likeliest token (at its closest step, in logits) or candidate
+        (in its score, per token) led the second: infinite where this is not known, as for beams and
+        samples.
+    """
+    return _answered(model, samples, batch, options, watched=is_greedy(model.lm, options))
+
+
+def decoding(model: MultimodalModel, sample: Sample, options: dict[str, Any]) -> dict[str, Any]:
+    """How a sample is answered, defaults included, for the record.
+
+    Example:
+        >>> decoding(model, sample, {})  # doctest: +SKIP
+        {'method': 'greedy_search', 'max_new_tokens': 64, 'eos_token_id': 2, ...}
+    """
+    if _candidates(model.head, sample) is not None:
+        return {"method": "likelihood of candidates", "score": model.head.score}
+    options = _with_stops(model, options)
+    config = cast(Any, model.lm).generation_config.to_diff_dict()
+    told = {key: value for key, value in config.items() if key not in _NOT_DECODING}
+    told |= {"method": generation_mode(model.lm, options)}
+    if "max_length" not in options:
+        told["max_new_tokens"] = MAX_NEW_TOKENS  # or fewer, where the LM has no room for them
+    if not options.get("do_sample"):
+        told = {key: value for key, value in told.items() if key not in _SAMPLING}
+    return told | options
+
+
+_NOT_DECODING = ("transformers_version", "_from_model_config", "do_sample")
+_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p")
+
+
+def _answered(
+    model: MultimodalModel,
+    samples: Sequence[Sample],
+    batch: Mapping[str, Any],
+    options: dict[str, Any],
+    watched: bool,
+) -> tuple[list[str], list[float]]:
     head, tokenizer = model.head, model.require_tokenizer()
     candidates = [_candidates(head, sample) for sample in samples]
     if all(given is not None for given in candidates):
-        texts = choose(model, samples, batch, [given or [] for given in candidates])
+        given = [texts or [] for texts in candidates]
+        texts, margins = choose_with_margins(model, samples, batch, given)
     elif any(given is not None for given in candidates):
         reason = "mixes samples with and without candidates; split the source"
         raise DataError("batch", None, reason)
     else:
-        ids = model.generate_batch(**batch, **_with_stops(model, options))
+        options = _with_stops(model, options)
+        watch = GreedyMargins() if watched else None
+        ids = model.generate_batch(**batch, **options, **({} if watch is None else watch.options))
         texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
+        stops = options.get("eos_token_id", cast(Any, model.lm).generation_config.eos_token_id)
+        margins = [float("inf")] * len(texts) if watch is None else watch.smallest(ids, stops)
     per_sample = len(texts) // len(samples)
-    return [head.answer(samples[row // per_sample], text) for row, text in enumerate(texts)]
+    answers = [head.answer(samples[row // per_sample], text) for row, text in enumerate(texts)]
+    return answers, margins
 
 
 def answer(

@@ -1,27 +1,37 @@
-"""Scoring a saved adapter on the data its recipe names."""
+"""Scoring a saved adapter on the data its recipe names, or another."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from mmadapt import ranks
+from mmadapt.composition import load
+from mmadapt.contracts import Source
 from mmadapt.data.build import build_source
 from mmadapt.data.cache import GIBIBYTE, MemoryCache
 from mmadapt.data.quarantine import FILE, Quarantine
-from mmadapt.errors import AdapterError, RecipeError
-from mmadapt.evaluate.evaluation import Media, evaluate
+from mmadapt.errors import RecipeError
+from mmadapt.evaluate.evaluation import EvaluationResult, Media, evaluate
+from mmadapt.evaluate.folder import EvaluationFolder, evaluation_settings
+from mmadapt.evaluate.journal import Journal
+from mmadapt.evaluate.subject import evaluation_recipe, find_adapter
 from mmadapt.faults import explain_faults
+from mmadapt.feature_cache import feature_cache
 from mmadapt.feature_memory import FeatureMemory
-from mmadapt.files import prepare_output, write_json, write_jsonl
 from mmadapt.inserted import length_limit
 from mmadapt.quiet import quiet_transformers
-from mmadapt.recipe import ResolvedRecipe, load_recipe, resolve
+from mmadapt.recipe import Recipe, ResolvedRecipe, resolve
 
 if TYPE_CHECKING:
     from mmadapt.contracts import Metric
+    from mmadapt.model import MultimodalModel
 
 BLIND_ROWS: dict[str, Media] = {
     "metrics": "as_is",
@@ -34,18 +44,28 @@ def evaluate_adapter(
     path: str | Path,
     overrides: Iterable[str] = (),
     *,
+    recipe: str | Path | None = None,
     split: str | None = None,
     output_dir: str | Path | None = None,
+    resume: bool = False,
     allow_code: bool = False,
+    quiet: bool = False,
 ) -> dict[str, Any]:
-    """Scores an adapter on a split of its recipe's data, blind rows included.
+    """Scores an adapter on a split of its recipe's data or another's, blind rows included.
+
+    With `output_dir`, every answer is on disk as soon as its batch is done, and an evaluation that
+    was cut off goes on from there. Under `torchrun` or `accelerate launch` the processes share the
+    samples; all of them return the result, the first one writes it.
 
     Args:
         path: an adapter folder, a run folder, a hub id, or a recipe whose run lies in `runs/NAME`.
         overrides: `key=value` changes to its recipe, e.g. another `data.test`.
+        recipe: another recipe, whose `data`, `evaluate` and `head` stand in place of the adapter's.
         split: `test`, `validation` or `train`; default: `test`, else `validation`.
         output_dir: where to write `metrics.json` and `predictions.jsonl`; default: nowhere.
+        resume: continue the evaluation that `output_dir` holds.
         allow_code: as in `compose`.
+        quiet: no progress bars.
 
     Returns:
         What `metrics.json` holds, and `predictions`.
@@ -53,48 +73,106 @@ def evaluate_adapter(
     Raises:
         AdapterError: there is no adapter.
         RecipeError: the recipe has no such split or no metrics.
+        MMAdaptError: the folder holds a run or an evaluation, or one of something else.
     """
-    from mmadapt.composition import load
-
     started, overrides = time.perf_counter(), list(overrides)
-    folder = None if output_dir is None else prepare_output(Path(output_dir))
+    ranks.join()
+    adapter = find_adapter(path, overrides if recipe is None else ())
+    loaded = evaluation_recipe(adapter, recipe, overrides)
+    resolved = resolve(loaded, allow_code=allow_code)
+    split = chosen_split(resolved, split)
+    settings = evaluation_settings(adapter, loaded, split)
+    folder = None if output_dir is None else EvaluationFolder(Path(output_dir), settings)
+    finished, journal = (None, None) if folder is None else _opened(folder, resume)
+    if finished is not None:
+        return finished
+    quarantine = Quarantine(folder.path / FILE if folder else None, loaded.data.max_bad_share)
+    source = build_source(resolved.sources[split], loaded.data)
     with quiet_transformers(), explain_faults("lower evaluate.batch_size"):
-        model = load(_adapter_of(path, overrides), overrides=overrides, allow_code=allow_code)
-        model.place()
-        resolved = resolve(model.recipe, allow_code=allow_code)
-        part = resolved.sources[chosen_split(resolved, split)]
-        data, options = resolved.recipe.data, resolved.recipe.evaluate
-        source, cache = build_source(part, data), MemoryCache(GIBIBYTE // 2)
-        quarantine = Quarantine(folder / FILE if folder else None, data.max_bad_share)
-        length = length_limit(model, data, int(options.generate.get("max_new_tokens", 1)))
-        with FeatureMemory(model, GIBIBYTE // 2).used():
-            results = {
-                key: evaluate(
-                    model,
-                    source,
-                    metric_builders(resolved),
-                    batch_size=resolved.recipe.evaluate.batch_size,
-                    generate=resolved.recipe.evaluate.generate,
-                    media=media,
-                    seed=resolved.recipe.seed,
-                    cache=cache,
-                    watch=quarantine.watch(part.name, len(source)),
-                    length=length,
-                    description=f"evaluate ({media})",
-                )
-                for key, media in BLIND_ROWS.items()
-                if media == "as_is" or media in resolved.recipe.evaluate.blind
-            }
-    main = results["metrics"]
-    summary: dict[str, Any] = {"name": resolved.recipe.name, "split": part.name}
-    summary |= {key: result.metrics for key, result in results.items()}
-    summary |= {"settings": main.settings, "failed": main.failed}
-    summary["data"] = quarantine.counts()
+        model = load(adapter, recipe=loaded, allow_code=allow_code).place(_device())
+        rows = _rows(model, resolved, source, split, quarantine, journal, quiet)
+    main = rows["metrics"]
+    summary: dict[str, Any] = {"name": loaded.name, "split": split}
+    summary |= {key: result.metrics for key, result in rows.items()}
+    summary["settings"] = {
+        **{key: settings[key] for key in ("split", "seed", "versions")},
+        "adapter": {"path": str(path), "weights": settings["adapter"]},
+        **({} if recipe is None else {"recipe": str(recipe)}),
+        **main.settings,
+    }
+    summary |= {"failed": main.failed, "data": quarantine.counts()}
+    summary["computed_again_alone"] = sum(result.alone for result in rows.values())
     summary["seconds"] = time.perf_counter() - started
-    if folder is not None:
-        write_json(folder / "metrics.json", summary)
-        write_jsonl(folder / "predictions.jsonl", main.predictions)
+    if folder is not None and ranks.rank() == 0:
+        folder.write(summary, main.predictions)
     return summary | {"predictions": main.predictions}
+
+
+def _rows(
+    model: MultimodalModel,
+    resolved: ResolvedRecipe,
+    source: Source,
+    split: str,
+    quarantine: Quarantine,
+    journal: Journal | None,
+    quiet: bool,
+) -> dict[str, EvaluationResult]:
+    """Every row that the recipe asks for."""
+    recipe: Recipe = resolved.recipe
+    options = recipe.evaluate
+    disk = feature_cache(model, recipe)
+    cache = MemoryCache(GIBIBYTE // 2, None if disk is None else disk.reader)
+    length = length_limit(model, recipe.data, int(options.generate.get("max_new_tokens", 1)))
+    with FeatureMemory(model, GIBIBYTE // 2, disk).used():
+        return {
+            key: evaluate(
+                model,
+                source,
+                metric_builders(resolved),
+                batch_size=options.batch_size,
+                generate=options.generate,
+                exact=options.exact,
+                media=media,
+                seed=recipe.seed,
+                cache=cache,
+                watch=quarantine.watch(split, len(source)),
+                length=length,
+                journal=journal,
+                description=None if quiet else f"evaluate ({media})",
+            )
+            for key, media in BLIND_ROWS.items()
+            if media == "as_is" or media in options.blind
+        }
+
+
+def _opened(folder: EvaluationFolder, resume: bool) -> tuple[dict[str, Any] | None, Journal | None]:
+    """What a finished evaluation reported, or the journal of one that goes on.
+
+    The first process creates and checks; all have read the journal before any writes to it.
+    """
+    cpu = torch.device("cpu")
+    finished, journal, problem = None, None, None
+    if ranks.rank() == 0:
+        try:
+            finished = folder.open(resume)
+        except Exception as error:
+            problem = error
+    ranks.agree(problem, cpu)
+    finished = ranks.gather(finished)[0]
+    if finished is None:
+        try:
+            journal = folder.journal(ranks.rank())
+        except Exception as error:
+            problem = error
+        ranks.agree(problem, cpu)
+    return finished, journal
+
+
+def _device() -> str | None:
+    """This process's own GPU where there are several processes; None chooses as `place` does."""
+    if ranks.world_size() == 1 or not torch.cuda.is_available():
+        return None
+    return f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % torch.cuda.device_count()}"
 
 
 def chosen_split(resolved: ResolvedRecipe, split: str | None) -> str:
@@ -118,13 +196,3 @@ def chosen_split(resolved: ResolvedRecipe, split: str | None) -> str:
 def metric_builders(resolved: ResolvedRecipe) -> dict[str, partial[Metric]]:
     """Functions that build the recipe's metrics, by name."""
     return {part.name: partial(part.cls, part.config) for part in resolved.metrics}
-
-
-def _adapter_of(path: str | Path, overrides: list[str]) -> str | Path:
-    """The adapter that was asked for; a recipe stands for its run folder."""
-    if Path(path).suffix not in (".yaml", ".yml"):
-        return path
-    folder = Path("runs") / load_recipe(path, overrides).name
-    if not folder.is_dir():
-        raise AdapterError(f"{folder} holds no run of {path}; first: mmadapt train {path}")
-    return folder

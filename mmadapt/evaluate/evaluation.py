@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-import torch
 from tqdm import tqdm
 
-from mmadapt.contracts import Metric, Source
+from mmadapt import ranks
+from mmadapt.contracts import Source
 from mmadapt.data.cache import MemoryCache
 from mmadapt.data.dataset import MediaDataset
 from mmadapt.data.items import Failed
 from mmadapt.data.length import LengthLimit
-from mmadapt.data.loader import batches, to_device
-from mmadapt.data.origin import located
 from mmadapt.data.quarantine import Watch
-from mmadapt.data.views import SwappedMedia, seeded_subset
+from mmadapt.data.views import SwappedMedia, View, seeded_subset
 from mmadapt.errors import DataError
-from mmadapt.evaluate.statistics import interval
-from mmadapt.generation import answer_batch
+from mmadapt.evaluate.answering import Answering
+from mmadapt.evaluate.journal import Journal, Row
+from mmadapt.evaluate.scoring import Metrics, metric_factories, scored
+from mmadapt.generation import decoding
 
 if TYPE_CHECKING:
     from mmadapt.model import MultimodalModel
 
 Media = Literal["as_is", "removed", "swapped", "blank"]
-Metrics = Sequence[str] | Mapping[str, Callable[[], Metric]]
 
 
 @dataclass(frozen=True)
@@ -38,15 +35,27 @@ class EvaluationResult:
     Args:
         metrics: values by name.
         predictions: per sample `id`, `answer`, `references`, `scores` by metric.
-        settings: how it was computed: metrics (each with the mean of its per-sample scores and the
-            95 % bootstrap interval of that), generation, a prompt, number of samples, media.
+        settings: how it was computed: metrics (each with its version, its 95 % bootstrap interval,
+            and the mean of its per-sample scores with that of its own), decoding, head, a prompt,
+            number of samples and of failures, media.
         failed: `id` and `reason` of the samples that could not be read; they are not scored.
+        alone: how many answers hung on rounding errors and were computed again alone.
     """
 
     metrics: dict[str, float]
     predictions: list[dict[str, Any]]
     settings: dict[str, Any]
     failed: list[dict[str, str]] = field(default_factory=list)
+    alone: int = 0
+
+
+@dataclass
+class _Found:
+    """What is known of the samples, by their number."""
+
+    answers: dict[int, str] = field(default_factory=dict)
+    failed: list[Failed] = field(default_factory=list)
+    alone: int = 0
 
 
 def evaluate(
@@ -62,12 +71,15 @@ def evaluate(
     cache: MemoryCache | None = None,
     watch: Watch | None = None,
     length: LengthLimit | None = None,
+    exact: bool = True,
+    journal: Journal | None = None,
     description: str | None = "evaluate",
 ) -> EvaluationResult:
     """Answers every sample of a source and scores the answers.
 
-    The batch size changes the speed only; where answers are sampled, each is drawn alone from a
-    seed of its own. A head's candidates are scored by likelihood, everything else is generated.
+    The batch size changes the speed only, see `Answering`. A head's candidates are scored by
+    likelihood, everything else is generated. The processes of a distributed launch share the
+    samples, and all return the same result.
 
     Args:
         model: a composed model with its head and tokenizer.
@@ -83,6 +95,8 @@ def evaluate(
         watch: names unreadable samples and stops where they are too many; by default they are only
             listed in the result.
         length: how long a prompt may be, and what to do with a longer one.
+        exact: decide answers that hang on rounding errors alone, so that the batch size does not.
+        journal: keeps answers as they come, and knows those of an evaluation that was cut off.
         description: of the progress bar on stderr; None shows none.
 
     Raises:
@@ -97,128 +111,125 @@ def evaluate(
     source = seeded_subset(source, limit, seed)
     if len(source) == 0:
         raise DataError("source", None, "has no samples to evaluate")
+    options = dict(generate or {})
     swapped = SwappedMedia(source, seed) if media == "swapped" else None
-    dataset = MediaDataset(
-        swapped or source,
-        model.head,
-        model.require_tokenizer(),
-        model.processors,
-        training=False,
-        media="as_is" if media == "swapped" else media,  # type: ignore[arg-type]
-        cache=cache,
-        limit=length,
+    seen = source if swapped is None else swapped
+    mode: Any = "as_is" if media == "swapped" else media
+
+    def answering(numbers: Sequence[int]) -> Answering:
+        dataset = MediaDataset(
+            View(seen, numbers),
+            model.head,
+            model.require_tokenizer(),
+            model.processors,
+            training=False,
+            media=mode,
+            cache=cache,
+            limit=length,
+        )
+        return Answering(model, dataset, options, batch_size, seed, exact)
+
+    kept = None if journal is None else journal.row(media, seen)
+    found = _found(model, len(source), answering, watch, kept, description)
+    lost = {one.index: one for one in found.failed if one.kind != "truncated"}
+    if not found.answers:
+        raise lost[min(lost)].error
+    order = sorted(found.answers)
+    samples = [source[number] for number in order]
+    values, predictions, metric_settings = scored(
+        factories, samples, [found.answers[number] for number in order]
     )
-    answers: dict[int, str] = {}
-    failed: dict[int, Failed] = {}
-    with tqdm(
-        total=len(source), desc=description, unit="sample", disable=description is None
-    ) as bar:
-        options = dict(generate or {})
-        sampled = bool(options.get("do_sample"))
-        for indices, batch in batches(dataset, 1 if sampled else batch_size):
-            met = batch.pop("failed", ())
-            if watch is not None:
-                watch.add(met)
-            failed.update(
-                {failure.index: failure for failure in met if failure.kind != "truncated"}
-            )
-            with seeded([seed, *indices] if sampled else None):
-                answers.update(_answers(model, source, indices, batch, options))
-            bar.update(len(answers) + len(failed) - bar.n)
-    if not answers:
-        raise next(iter(failed.values())).error
     settings: dict[str, Any] = {
-        "samples": len(answers),
-        "failed": len(failed),
+        "samples": len(order),
+        "failed": len(lost),
         "media": media,
-        "generate": dict(generate or {}),
+        "generate": options,
+        "decoding": decoding(model, samples[0], options),
+        "exact": exact,
         "head": type(model.head).__name__,
-        "prompt": model.head.prompt(source[min(answers)]),
+        "prompt": model.head.prompt(samples[0]),
     }
     if swapped is not None:
         settings["seed"], settings["unswapped"] = seed, swapped.unswapped
-    return _scored(factories, source, answers, failed, settings)
+    settings["metrics"] = metric_settings
+    reasons = [{"id": one.id, "reason": str(one.error)} for _, one in sorted(lost.items())]
+    return EvaluationResult(values, predictions, settings, reasons, found.alone)
 
 
-@contextmanager
-def seeded(key: Sequence[int] | None) -> Iterator[None]:
-    """Draws torch's random numbers from a seed inside the block; None leaves them as they are."""
-    if key is None:
-        yield
-        return
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(int(np.random.SeedSequence(list(key)).generate_state(1)[0]))
-        yield
-
-
-def metric_factories(metrics: Metrics) -> dict[str, Callable[[], Metric]]:
-    """Turns names into functions that build the registered metric with its default options."""
-    if isinstance(metrics, Mapping):
-        return dict(metrics)
-    from mmadapt.registry import get_registry
-
-    classes = {name: get_registry().get("metric", name).load() for name in metrics}
-    return {name: _builder(cls) for name, cls in classes.items()}
-
-
-def _builder(cls: Any) -> Callable[[], Metric]:
-    return lambda: cls(cls.Config())
-
-
-@torch.no_grad()
-def _answers(
+def _found(
     model: MultimodalModel,
-    source: Source,
-    indices: Sequence[int],
-    batch: dict[str, Any],
-    generate: dict[str, Any],
-) -> dict[int, str]:
-    """The answer of every sample in a batch, by index."""
-    if not indices:
-        return {}
-    samples = [source[index] for index in indices]
-    found = answer_batch(model, samples, to_device(batch, model.device), generate)
-    return dict(zip(indices, found, strict=True))
+    total: int,
+    answering: Callable[[Sequence[int]], Answering],
+    watch: Watch | None,
+    kept: Row | None,
+    description: str | None,
+) -> _Found:
+    """Answers what is not answered yet, this process its share; all learn of everything."""
+    found = _Found()
+    if kept is not None:
+        found.answers, found.failed = kept.known()
+    left = [number for number in range(total) if number not in found.answers]
+    shared = ranks.world_size() > 1 and not _is_sharded(model)
+    mine = left[ranks.rank() :: ranks.world_size()] if shared else left
+    problem: Exception | None = None
+    try:
+        if watch is not None:
+            watch.add(found.failed)
+        _answer(answering(mine), mine, found, watch, kept, _bar(description, total, len(mine)))
+    except Exception as error:
+        if not shared:
+            raise
+        problem = error
+    if shared:
+        ranks.agree(problem, model.device)
+        found = _joined(ranks.gather(found))
+        if watch is not None:
+            watch.add(found.failed)
+    return found
 
 
-def _scored(
-    factories: Mapping[str, Callable[[], Metric]],
-    source: Source,
-    answers: Mapping[int, str],
-    failed: Mapping[int, Failed],
-    settings: dict[str, Any],
-) -> EvaluationResult:
-    order = sorted(answers)
-    samples = [source[index] for index in order]
-    predictions: list[dict[str, Any]] = []
-    for index, sample in zip(order, samples, strict=True):
-        references = (
-            sample.get("references") or sample.get("answers") or [sample.get("target") or ""]
-        )
-        predictions.append(
-            {
-                "id": sample["id"],
-                "answer": answers[index],
-                "references": [text for text in references if text],
-                "scores": {},
-            }
-        )
-    values: dict[str, float] = {}
-    settings = {**settings, "metrics": {}}
-    for name, build in factories.items():
-        metric = build()
-        for index, sample in zip(order, samples, strict=True):
-            with located(sample):
-                metric.update(sample, answers[index])
-        result = metric.compute()
-        values.update(result.values)
-        found = interval([result.per_sample])
-        settings["metrics"][name] = {
-            **result.settings,
-            "per_sample_mean": {"mean": found.mean, "low": found.low, "high": found.high},
-        }
-        for prediction, score in zip(predictions, result.per_sample, strict=True):
-            prediction["scores"][name] = score
-    reasons = [{"id": f.id, "reason": str(f.error)} for _, f in sorted(failed.items())]
-    return EvaluationResult(values, predictions, settings, reasons)
+def _answer(
+    answering: Answering,
+    mine: Sequence[int],
+    found: _Found,
+    watch: Watch | None,
+    kept: Row | None,
+    progress: tqdm,
+) -> None:
+    """Answers this process's samples and takes note of each batch."""
+    with progress as bar:
+        for places, failures in answering(mine):
+            answers = {mine[place]: text for place, text in places.items()}
+            failed = [replace(one, index=mine[one.index]) for one in failures]
+            if watch is not None:
+                watch.add(failed)
+            if kept is not None:
+                kept.add(answers, failed)
+            found.answers |= answers
+            found.failed += failed
+            bar.update(len(answers) + sum(one.kind != "truncated" for one in failed))
+    found.alone = answering.alone
+
+
+def _joined(parts: Sequence[_Found]) -> _Found:
+    """What all processes found; each sample was one process's, or known to all before."""
+    whole = _Found()
+    for part in parts:
+        whole.answers |= part.answers
+        whole.failed += part.failed
+        whole.alone += part.alone
+    return whole
+
+
+def _is_sharded(model: MultimodalModel) -> bool:
+    """Whether every forward needs all processes, so that all must compute the same batches."""
+    from torch.distributed.tensor import DTensor
+
+    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
+
+
+def _bar(description: str | None, total: int, left: int) -> tqdm:
+    hidden = description is None or ranks.rank() > 0
+    done = total - left if ranks.world_size() == 1 else 0
+    count = total if ranks.world_size() == 1 else left  # of the first process
+    return tqdm(total=count, initial=done, desc=description, unit="sample", disable=hidden)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mmadapt.contracts import MetricResult
+
 RESAMPLES = 2000
 LEVEL = 0.95
 
@@ -51,6 +53,28 @@ def interval(scores: Sequence[Sequence[float]], seed: int = 0) -> Interval:
     means = _bootstrap([np.asarray(run, dtype=float) for run in scores], seed)
     low, high = _bounds(means)
     return Interval(float(np.mean([np.mean(run) for run in scores])), low, high)
+
+
+def value_intervals(result: MetricResult, mean: Interval, seed: int = 0) -> dict[str, Interval]:
+    """Percentile bootstrap over samples of a metric's values, where they can be drawn anew.
+
+    Args:
+        result: with `draw`, every value it gives has an interval; without, the last value does
+            where it is the mean of the samples' scores.
+        mean: that mean with its interval.
+        seed: of the resampling.
+    """
+    if result.draw is None:
+        name = next(reversed(result.values), "")
+        value = result.values.get(name, np.nan)
+        return {name: mean} if np.isclose(value, mean.mean, rtol=1e-6, atol=1e-9) else {}
+    count, rng = len(result.per_sample), np.random.default_rng(seed)
+    draws = [result.draw(rng.integers(count, size=count)) for _ in range(RESAMPLES)]
+    found = {}
+    for name in draws[0]:
+        low, high = _bounds(np.array([draw[name] for draw in draws]))
+        found[name] = Interval(result.values[name], low, high)
+    return found
 
 
 def difference(

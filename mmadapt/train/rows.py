@@ -62,6 +62,7 @@ def _row(session: Session, split: str, media: Media, description: str) -> Evalua
         metric_builders(session.resolved),
         batch_size=options.batch_size,
         generate=options.generate,
+        exact=options.exact,
         media=media,
         seed=session.seed,
         cache=session.cache,
@@ -94,7 +95,7 @@ def _trained_blind(session: Session, split: str, steps: int) -> EvaluationResult
         AdapterTrainer(
             model,
             args,
-            session.samples("train", media="blank"),
+            session.training_samples(media="blank"),
             quarantine=session.quarantine,
             description=session.bar("train blind"),
         ).train()
