@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import typer
 
 from mmadapt.errors import DataError, MediaError, MMAdaptError, RecipeError
+from mmadapt.json_text import NotJson, parse_json
 
 MODALITIES = ("video", "image", "audio")
 INPUTS = (*MODALITIES, "prompt", "choices")
@@ -156,9 +157,9 @@ def write_answers(answers: Iterable[Record], output: Path | None, as_json: bool,
 
 def _record(file: Path, number: int, line: str, prompt: str | None) -> Record:
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise DataError(file, number, f"not JSON: {error}") from None
+        record = parse_json(line)
+    except NotJson as error:
+        raise DataError(file, number, str(error)) from None
     if not isinstance(record, dict):
         raise DataError(file, number, "not a JSON object")
     texts = (*MODALITIES, "prompt", "question")

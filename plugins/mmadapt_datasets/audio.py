@@ -5,7 +5,7 @@ from __future__ import annotations
 from mmadapt.types import Sample
 from mmadapt_datasets.base import Files, Folder, RecordSource
 from mmadapt_datasets.files import read_csv
-from mmadapt_datasets.records import Record, fill
+from mmadapt_datasets.records import Record, fill, refuse_repeated
 
 FIELDS = ("audiocap_id", "youtube_id", "start_time")
 
@@ -39,6 +39,7 @@ class AudiocapsSource(RecordSource):
         super().__init__(config)
         self.audio = Folder(config.audio, "audio", config)
         file, rows = read_csv(config.captions, (*FIELDS, "caption"))
+        refuse_repeated(rows, "audiocap_id")
         self.captions: dict[str, list[str]] = {}
         first: dict[str, Record] = {}
         for row in rows:

@@ -3,31 +3,49 @@
 from __future__ import annotations
 
 import csv
-import json
+import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from mmadapt.errors import DataError
+from mmadapt.json_text import NotJson, parse_json
 from mmadapt_datasets.records import Record, Whole, kind_of
 
 MAX_BYTES = 2**32
 """Bytes of one annotation file; larger ones are not read into memory."""
 
 
-def read_json(path: str) -> tuple[Path, Any]:
-    """The content of a JSON file, and its path.
+def read_text(path: str | Path) -> tuple[Path, str]:
+    """The content of a text file, and its path.
 
     Raises:
-        DataError: it does not exist, is too large, or is not JSON.
+        DataError: it does not exist, is too large, or is not UTF-8.
     """
     file = _file(path)
     try:
-        return file, json.loads(file.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
-        raise DataError(file, error.lineno, f"is not JSON: {error.msg}") from error
-    except (OSError, UnicodeDecodeError, RecursionError) as error:
-        raise DataError(file, None, f"cannot be read as JSON: {error}") from error
+        content = file.read_bytes()
+    except OSError as error:
+        raise DataError(file, None, f"cannot be read: {error.strerror or error}") from error
+    try:
+        return file, content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        reason = f"is not UTF-8 text (byte {error.start + 1} of the file)"
+        raise DataError(file, line, reason) from error
+
+
+def read_json(path: str | Path) -> tuple[Path, Any]:
+    """The content of a JSON file, and its path.
+
+    Raises:
+        DataError: it cannot be read, or is not JSON.
+    """
+    file, text = read_text(path)
+    try:
+        return file, parse_json(text)
+    except NotJson as error:
+        raise DataError(file, error.line, str(error)) from error
 
 
 def read_object(path: str) -> Record:
@@ -50,28 +68,33 @@ def read_csv(path: str, columns: Iterable[str]) -> tuple[Path, list[Record]]:
     """A CSV file with a header, each row called by its line.
 
     Raises:
-        DataError: it does not exist, or lacks one of the columns.
+        DataError: it cannot be read, lacks one of the columns, or has a row with more fields.
     """
-    file = _file(path)
+    file, text = read_text(path)
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    records = []
     try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            header = list(reader.fieldnames or ())
-            for column in columns:
-                if column not in header:
-                    has = ", ".join(header) or "none"
-                    raise DataError(file, 1, f"lacks the column '{column}'; it has {has}")
-            return file, [Record(file, str(reader.line_num), _row(row)) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(file, None, f"cannot be read as CSV: {error}") from error
+        header = list(reader.fieldnames or ())
+        for column in columns:
+            if column not in header:
+                has = ", ".join(header) or "none"
+                raise DataError(file, 1, f"lacks the column '{column}'; it has {has}")
+        for row in reader:
+            records.append(_row(file, reader.line_num, len(header), row))
+    except csv.Error as error:
+        raise DataError(file, reader.line_num, f"is not CSV: {error}") from error
+    return file, records
 
 
-def _row(row: dict[str | Any, Any]) -> dict[str, Any]:
-    """Without the columns that a short row lacks."""
-    return {key: value for key, value in row.items() if key is not None and value is not None}
+def _row(file: Path, line: int, width: int, row: dict[str | Any, Any]) -> Record:
+    """One row, without the columns that it lacks."""
+    if None in row:
+        reason = f"has {width + len(row[None])} fields for {width} columns; put texts with commas"
+        raise DataError(file, line, f'{reason} in "quotes"')
+    return Record(file, str(line), {key: value for key, value in row.items() if value is not None})
 
 
-def _file(path: str) -> Path:
+def _file(path: str | Path) -> Path:
     file = Path(path).expanduser()
     if not file.is_file():
         reason = "is a folder, not a file" if file.is_dir() else "does not exist"

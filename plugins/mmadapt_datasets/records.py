@@ -130,6 +130,15 @@ def index_by(records: Iterable[Record], name: str) -> Mapping[str, Record]:
     return found
 
 
+def refuse_repeated(records: Iterable[Record], name: str) -> None:
+    """Makes sure that an id, where records have one, is theirs alone.
+
+    Raises:
+        DataError: two have the same.
+    """
+    index_by((record for record in records if name in record.values), name)
+
+
 def fill(template: str, record: Record, fields: Iterable[str]) -> str:
     """A file name such as `{youtube_id}.wav` with a record's fields in it."""
     for name in fields:

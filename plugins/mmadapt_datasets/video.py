@@ -7,8 +7,8 @@ from pathlib import Path
 from mmadapt.errors import DataError
 from mmadapt.types import Sample
 from mmadapt_datasets.base import Files, Folder, RecordSource
-from mmadapt_datasets.files import read_list, read_object
-from mmadapt_datasets.records import Record, fill, index_by
+from mmadapt_datasets.files import read_list, read_object, read_text
+from mmadapt_datasets.records import Record, fill, index_by, refuse_repeated
 
 
 class MsrvttConfig(Files):
@@ -43,7 +43,9 @@ class MsrvttSource(RecordSource):
         whole = read_object(config.annotations)
         clips = index_by(whole.records("videos"), "video_id")
         self.captions: dict[str, list[str]] = {}
-        for sentence in whole.records("sentences"):
+        sentences = whole.records("sentences")
+        refuse_repeated(sentences, "sen_id")
+        for sentence in sentences:
             identity = sentence.identity("video_id")
             if identity not in clips:
                 raise sentence.fail(f"speaks of {identity}, which is not under 'videos'")
@@ -120,10 +122,8 @@ class VideoQaSource(RecordSource):
 
 def _mapping(file: Path) -> dict[str, str]:
     """MSVD's clip names by `vid` + number."""
-    if not file.is_file():
-        raise DataError(file, None, "does not exist; `mapping` must name youtube_mapping.txt")
     names: dict[str, str] = {}
-    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(read_text(file)[1].splitlines(), start=1):
         words = line.split()
         if not words:
             continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from mmadapt.contracts import Source
 from mmadapt.errors import DataError
+from mmadapt.json_text import NotJson, parse_json
 from mmadapt.types import Sample
 from mmadapt_jsonl.record import RecordReader
 
@@ -44,6 +44,7 @@ class JsonlSource(Source):
     - `caption` or `captions`;
     - `answer` or `answers` (a list with one entry per person, or an object of weights), with
       `question` and perhaps `choices`, of which `answer` may then be the number, from 0;
+    - `label`, the name of a class, the same as `answer`;
     - `messages`: `{"role": "user", "content": "…"}` and so on, where a `content` may also be a list
       of `{"type": "text", "text": "…"}` and `{"type": "image", "path": "…"}`.
 
@@ -86,21 +87,30 @@ class JsonlSource(Source):
 
     def _records(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Line number and record of every line of the wanted split."""
-        try:
-            text = self.path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(self.path, None, f"cannot be read as UTF-8 text: {error}") from error
-        for number, line in enumerate(text.split("\n"), start=1):
+        for number, line in self._lines():
             if not line.strip():
                 continue
             try:
-                record = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
-                raise DataError(self.path, number, f"is not JSON: {error}") from error
+                record = parse_json(line)
+            except NotJson as error:
+                raise DataError(self.path, number, str(error)) from error
             if not isinstance(record, dict):
                 raise DataError(self.path, number, "is not a record: write {…} on every line")
             if self.config.split is None or record.get("split") == self.config.split:
                 yield number, record
+
+    def _lines(self) -> Iterator[tuple[int, str]]:
+        number = 1
+        try:
+            with self.path.open("rb") as stream:
+                for number, line in enumerate(stream, start=1):
+                    yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(self.path, number, "is not UTF-8 text") from error
+        except OSError as error:
+            raise DataError(
+                self.path, None, f"cannot be read: {error.strerror or error}"
+            ) from error
 
     def _expanded(self, sample: Sample) -> list[Sample]:
         """Applies `expand`."""

@@ -13,6 +13,7 @@ Fields = dict[str, Any]
 
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 _SAID = ("caption", "captions", "answer", "answers", "messages")
+_LABEL = "label"  # counts where nothing else is said; beside a caption it is something of their own
 KEYS = frozenset({*_SAID, "prompt", "question", "choices"})
 ROLES = ("system", "user", "assistant")
 
@@ -28,10 +29,11 @@ def read_texts(record: Fields, fail: Fail) -> Fields:
         The sample's `prompt`, `target`, `references`, `answers`, `answer_weights`, `choices` and
         `messages`, those that the record has.
     """
-    given = [key for key in _SAID if record.get(key) is not None]
-    if not given:
-        keys = ", ".join(record) or "nothing"
-        raise fail(f"lacks {', '.join(repr(key) for key in _SAID)}, one of them; it has {keys}")
+    said = [key for key in (*_SAID, _LABEL) if record.get(key) is not None]
+    if not said:
+        keys, known = ", ".join(record) or "nothing", ", ".join(map(repr, (*_SAID, _LABEL)))
+        raise fail(f"lacks {known}, one of them; it has {keys}")
+    given = [key for key in said if key != _LABEL] or said
     if len(given) > 1:
         raise fail(f"has both '{given[0]}' and '{given[1]}'; keep one")
     fields = _asked(record, fail)

@@ -1,0 +1,71 @@
+"""Looking into text files before a library that says little of their mistakes, or dies of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from mmadapt.errors import DataError
+from mmadapt.json_text import NotJson, parse_json
+from mmadapt_datasets.files import read_json, read_text
+from mmadapt_datasets.records import kind_of
+
+MAX_BYTES = 2**30
+"""Larger files are not looked into."""
+
+
+def check_file(file: Path) -> None:
+    """Looks into a csv, json or jsonl file; any other is passed over.
+
+    The JSON reader of pyarrow (in version 24) ends the process where a line is `null` or nested
+    deeply, and the CSV reader of pandas fills the rest of a row that was cut with nothing.
+
+    Raises:
+        DataError: it is not what its name says, a row has another number of fields than the header,
+            or a line is no record.
+    """
+    if file.stat().st_size > MAX_BYTES:
+        return
+    if file.suffix == ".csv":
+        _check_csv(file)
+    elif file.suffix in (".json", ".jsonl"):
+        _check_json(file)
+
+
+def _check_csv(file: Path) -> None:
+    reader = csv.reader(io.StringIO(read_text(file)[1], newline=""), strict=True)
+    try:
+        width = len(next(reader, []))
+        for row in reader:
+            if row and len(row) != width:
+                reason = f"has {len(row)} fields for {width} columns; put texts with commas in"
+                raise DataError(file, reader.line_num, f'{reason} "quotes"')
+    except csv.Error as error:
+        raise DataError(file, reader.line_num, f"is not CSV: {error}") from error
+
+
+def _check_json(file: Path) -> None:
+    _, text = read_text(file)
+    is_list = text.lstrip()[:1] == "["
+    lines = [] if is_list else text.split("\n")
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            _check_record(file, number, parse_json(line))
+        except NotJson as error:
+            if number == 1 and file.suffix == ".json":  # one object over several lines
+                is_list = True
+                break
+            raise DataError(file, number, str(error)) from error
+    if is_list:
+        content = read_json(file)[1]
+        for place, value in enumerate(content if isinstance(content, list) else [content]):
+            _check_record(file, f"[{place}]", value)
+
+
+def _check_record(file: Path, place: int | str, value: Any) -> None:
+    if not isinstance(value, dict):
+        raise DataError(file, place, f"is {kind_of(value)}, not an object")
