@@ -2,7 +2,8 @@
 
 Those tools run Stanford's PTBTokenizer in lower case and drop punctuation tokens before scoring.
 The rules here are the ones that captions meet: contractions, possessives, hyphens, numbers,
-brackets, abbreviations. URLs, smileys and currency signs other than `$` may be split differently.
+brackets, abbreviations, addresses. Smileys, joined letters (`a&b`), versions (`v2.0`) and currency
+signs other than `$` may be split differently; docs/metrics.md tells by how much scores differ.
 """
 
 from __future__ import annotations
@@ -42,14 +43,16 @@ _SPLIT = {
 }
 _TOKEN = re.compile(
     r"""
-      (?:(?<!\w)[^\W\d_]\.){1,}[^\W\d_]\.                       # u.s., p.m.
+      https?://[^\s"'<>()]*[^\s"'<>().,;:?!]
+    | c\+\+(?!\w)
+    | (?:(?<!\w)[^\W\d_]\.){1,}[^\W\d_]\.                       # u.s., p.m.
     | (?<!\w)(?:mr|mrs|ms|dr|st|prof|jr|sr|vs|etc|inc|co|ph\.d)\.
     | (?<!\w)no\.(?=\s*\d)                                      # no. 5
     | \w+?(?=n't\b) | n't\b                                     # do n't
     | 't(?:is|was)\b | '(?:s|m|d|re|ve|ll)\b | '\d+s\b          # 's, 'll, '90s
     | (?<![\w-])-?\d+(?:,\d+)*(?:[.:]\d+)?(?![\w-]|/\w|[.]\w)   # -5, 1,000, 3.50, 10:30
     | [#@][^\W\d_]\w*                                           # #tag
-    | [^\W_]+(?:[-./@]+[^\W_]+|'(?!(?:s|m|d|re|ve|ll)\b)\w+)*   # well-known, and/or, o'clock
+    | [^\W_]+(?:[-_./@]+[^\W_]+|'(?!(?:s|m|d|re|ve|ll)\b)\w+)*   # well-known, and/or, o'clock
     | \.{2,} | -{2,} | [?!]+ | ``|''
     | \S
     """,

@@ -22,6 +22,7 @@ REFERENCE = {
     "rock o'clock 1990's": "rock o'clock 1990 's",
     "café naïve Über": "café naïve über",
     "two no. 5 no.": "two no. 5 no",
+    "C++ at https://a.org/b_c, snake_case.": "c++ at https://a.org/b_c snake_case",
     "one\ttwo\nthree": "one two three",
     "": "",
     " . ! ": "",
