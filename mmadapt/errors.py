@@ -10,6 +10,7 @@ from difflib import SequenceMatcher
 from pathlib import Path
 
 _LONGEST_WORD = 200  # that is compared with others
+_LONGEST_REASON = 1000
 
 
 class MMAdaptError(Exception):
@@ -163,7 +164,10 @@ class DataError(MMAdaptError):
 
     def __str__(self) -> str:
         place = str(self.file) if self.record is None else f"{self.file}:{self.record}"
-        return f"{place}: {self.reason}" if self.reason else place
+        reason = self.reason
+        if len(reason) > _LONGEST_REASON:  # it may quote what a damaged file says
+            reason = f"{reason[:_LONGEST_REASON]} …"
+        return f"{place}: {reason}" if reason else place
 
 
 class TrainingError(MMAdaptError):
