@@ -10,7 +10,7 @@ from mmadapt.hookspecs import hookimpl
 if TYPE_CHECKING:
     from mmadapt.anatomy import Anatomy
     from mmadapt.composition import compose, load
-    from mmadapt.contracts import Encoder, Fusion, Head, Metric, Source
+    from mmadapt.contracts import Encoder, Fusion, Head, Metric, Source, StreamedSource
     from mmadapt.model import MultimodalModel
     from mmadapt.recipe import load_recipe
 
@@ -22,6 +22,7 @@ _LAZY = {
     "Metric": "mmadapt.contracts",
     "MultimodalModel": "mmadapt.model",
     "Source": "mmadapt.contracts",
+    "StreamedSource": "mmadapt.contracts",
     "compose": "mmadapt.composition",
     "load": "mmadapt.composition",
     "load_recipe": "mmadapt.recipe",
@@ -36,6 +37,7 @@ __all__ = [
     "Metric",
     "MultimodalModel",
     "Source",
+    "StreamedSource",
     "compose",
     "hookimpl",
     "load",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mmadapt.contracts import Source
-from mmadapt.data.build import build_source
+from mmadapt.contracts import Source, StreamedSource
+from mmadapt.data.build import build_training_source, refuse_stream
 from mmadapt.data.mixture import Mixture
 from mmadapt.data.origin import located
+from mmadapt.data.streams import StreamedMixture
 from mmadapt.errors import DataError, MissingDependency, MMAdaptError
 from mmadapt.lm import load_tokenizer
 from mmadapt.recipe import ResolvedRecipe
@@ -19,17 +21,21 @@ from mmadapt.types import Sample
 SHOWN = 3
 
 
-def sources_here(recipe: ResolvedRecipe) -> tuple[dict[str, Source], list[str]]:
+def sources_here(
+    recipe: ResolvedRecipe,
+) -> tuple[dict[str, Source | StreamedSource], list[str]]:
     """The sources of a recipe whose files are here, by split, and a note on each other one.
 
     Raises:
         MMAdaptError: data that are here cannot be used.
     """
-    found: dict[str, Source] = {}
+    found: dict[str, Source | StreamedSource] = {}
     notes = []
     for split, part in recipe.sources.items():
         try:
-            found[split] = build_source(part, recipe.recipe.data)
+            found[split] = build_training_source(part, recipe.recipe.data)
+            if split == "train":
+                refuse_stream(recipe.recipe, found[split])
         except MissingDependency as error:
             notes.append(f"data.{split} was not checked: {error}")
         except DataError as error:
@@ -39,7 +45,9 @@ def sources_here(recipe: ResolvedRecipe) -> tuple[dict[str, Source], list[str]]:
     return found, notes
 
 
-def previews(recipe: ResolvedRecipe, sources: Mapping[str, Source], lm: Any) -> list[str]:
+def previews(
+    recipe: ResolvedRecipe, sources: Mapping[str, Source | StreamedSource], lm: Any
+) -> list[str]:
     """Three training samples with their label mask, or why there are none.
 
     Args:
@@ -68,8 +76,8 @@ def previews(recipe: ResolvedRecipe, sources: Mapping[str, Source], lm: Any) -> 
     return shown
 
 
-def _first(source: Source) -> list[Sample]:
-    """The first samples; of a mixture one of each part in turn."""
-    parts = source.sources if isinstance(source, Mixture) else [source]
-    places = [(k, part) for k in range(SHOWN) for part in parts if k < len(part)]
-    return [part[k] for k, part in places[:SHOWN]]
+def _first(source: Source | StreamedSource) -> list[Sample]:
+    """The first samples; of a mixture one of each part in turn; no more of a stream is read."""
+    parts = source.sources if isinstance(source, Mixture | StreamedMixture) else [source]
+    rows = [list(islice(part, SHOWN)) for part in parts]
+    return [row[k] for k in range(SHOWN) for row in rows if k < len(row)][:SHOWN]

@@ -61,7 +61,8 @@ class Entry:
 
         contract = getattr(contracts, self.kind.capitalize())
         found = self.load()
-        if not isinstance(found, type) or not issubclass(found, contract):
+        allowed = (contract, contracts.StreamedSource) if self.kind == "source" else contract
+        if not isinstance(found, type) or not issubclass(found, allowed):
             raise PluginError(
                 f"{self} is no {self.kind}: {self.target} must be a class that inherits from "
                 f"mmadapt.{contract.__name__}"

@@ -4,7 +4,7 @@ from mmadapt.contracts.encoder import Encoder, Processor
 from mmadapt.contracts.fusion import EncoderInfo, Fusion, FusionContext, Rewrite, encoder_info
 from mmadapt.contracts.head import Head, HeadConfig
 from mmadapt.contracts.metric import Metric, MetricResult
-from mmadapt.contracts.source import Source
+from mmadapt.contracts.source import Source, StreamedSource
 from mmadapt.text import EncodedText
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "Processor",
     "Rewrite",
     "Source",
+    "StreamedSource",
     "encoder_info",
 ]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmadapt.data.features.rows import stack_rows, to_plain
+from mmadapt.data.features.rows import no_items, stack_rows, to_plain
 from mmadapt.data.items import Cached, Failed, Item, Medium
 from mmadapt.errors import DataError
 from mmadapt.types import IGNORE_INDEX, MediaInputs
@@ -105,12 +105,15 @@ def _inputs(name: str, items: Sequence[Item]) -> MediaInputs:
     inputs["contents"] = [None if cached is None else cached.content for cached in known]
     found = {b: cached.rows for b, cached in enumerate(known) if cached and cached.rows}
     if found:
-        fusions, cpu = next(iter(found.values())), torch.device("cpu")
+        first, cpu = next(iter(found.values())), torch.device("cpu")
+        if not has_media:  # the others have no media at all
+            empty = {fusion: no_items(features) for fusion, features in first.items()}
+            found = {b: found.get(b, empty) for b in range(len(items))}
         inputs["features"] = {
             "rows": list(found),
             "fusions": {
                 fusion: to_plain(stack_rows([rows[fusion] for rows in found.values()], cpu))
-                for fusion in fusions
+                for fusion in first
             },
         }
     return inputs

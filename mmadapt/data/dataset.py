@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -15,11 +16,12 @@ from tqdm import tqdm
 from mmadapt.contracts import Head, Processor, Source
 from mmadapt.data.cache import MemoryCache
 from mmadapt.data.encoded import on_disk
-from mmadapt.data.items import Failed, Item, Medium
+from mmadapt.data.items import Cached, Failed, Item, Medium
 from mmadapt.data.length import LengthLimit, TooLongError
 from mmadapt.data.media.decode.errors import NO_SOUND_TRACK
 from mmadapt.data.origin import located, place
 from mmadapt.data.processing import drawn, read_part
+from mmadapt.data.substitutes import MAX_SUBSTITUTES, first_usable
 from mmadapt.errors import DataError, MediaError, MMAdaptError
 from mmadapt.text import special_prefix
 from mmadapt.types import IGNORE_INDEX, MediaPart, Sample
@@ -27,7 +29,6 @@ from mmadapt.types import IGNORE_INDEX, MediaPart, Sample
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-MAX_SUBSTITUTES = 32
 SLOW_SECONDS = 5.0
 MediaMode = Literal["as_is", "removed", "blank"]
 
@@ -54,6 +55,7 @@ class MediaDataset(Dataset[Item | Failed]):
         substitute: a sample that is unreadable or to be skipped is replaced by the next one that is
             not, instead of returned as `Failed`.
         limit: how long a sample may be, and what to do with a longer one.
+        keep_texts: the cache holds tokenised texts too.
     """
 
     def __init__(
@@ -70,11 +72,12 @@ class MediaDataset(Dataset[Item | Failed]):
         cache: MemoryCache | None = None,
         substitute: bool = False,
         limit: LengthLimit | None = None,
+        keep_texts: bool = True,
     ) -> None:
         self.source, self.head, self.tokenizer = source, head, tokenizer
         self.processors = dict(processors)
         self.training, self.seed, self.augment = training, seed, augment and training
-        self.media, self.substitute = media, substitute
+        self.media, self.substitute, self.keep_texts = media, substitute, keep_texts
         self.limit = LengthLimit() if limit is None else limit
         self.cache = MemoryCache() if cache is None else cache
         self._own = object()  # tells this dataset's texts from others' in a shared cache
@@ -85,20 +88,11 @@ class MediaDataset(Dataset[Item | Failed]):
 
     def __getitem__(self, index: int | tuple[int, int]) -> Item | Failed:
         epoch, first = index if isinstance(index, tuple) else (0, index)
-        failed: list[Failed] = []
-        for offset in range(min(len(self), MAX_SUBSTITUTES) if self.substitute else 1):
-            result = self._prepare(epoch, (first + offset) % len(self))
-            if isinstance(result, Item):
-                return replace(result, failed=(*failed, *result.failed)) if failed else result
-            failed.append(result)
-            if result.kind == "wrong":
-                return result
-        last = failed[-1]
-        if not self.substitute:
-            return last
-        reason = f"{len(failed)} samples in a row cannot be used; the last: {last.error}"
-        error = DataError("data", None, reason)
-        return replace(last, error=error, kind="wrong", others=tuple(failed))
+        indices = [
+            (first + offset) % len(self) for offset in range(min(len(self), MAX_SUBSTITUTES))
+        ]
+        results = (self.prepare(epoch, k, partial(self.source.__getitem__, k)) for k in indices)
+        return first_usable(results, self.substitute)
 
     def lengths(self, items: Mapping[str, int]) -> list[int]:
         """How many tokens each sample has, media counted, without reading any media.
@@ -123,16 +117,25 @@ class MediaDataset(Dataset[Item | Failed]):
             counts.append(len(text.input_ids) + self.limit.inserted.count(media))
         return counts
 
-    def _prepare(self, epoch: int, index: int) -> Item | Failed:
+    def prepare(self, epoch: int, index: int, load: Callable[[], Sample]) -> Item | Failed:
+        """One sample, or why it cannot be used.
+
+        Args:
+            epoch: with the index, what random choices are drawn with.
+            index: of the sample.
+            load: gives the sample.
+        """
         sample_id = str(index)
         try:
-            sample = self.source[index]
+            sample = load()
             sample_id = sample["id"]
             with located(sample):
                 text = self._text(epoch, index, sample)
                 if self.limit.too_long != "truncate_prompt" and self.limit.excess(text):
                     raise self.limit.error(text)  # before any media are read
-                whole = replace(text, media=tuple(self._media(epoch, index, sample)))
+                cached = self._cached(sample)
+                media = tuple(self._media(epoch, index, sample, cached))
+                whole = replace(text, media=media, cached=cached)
                 return self._fitted(whole, sample)
         except MediaError as error:
             return Failed(index, sample_id, error, "unreadable")
@@ -160,7 +163,7 @@ class MediaDataset(Dataset[Item | Failed]):
         ]
         item = Item(index, sample["id"], arrays[0], arrays[1], arrays[2])
         self._check(item)
-        if drawn(rng) == before:
+        if self.keep_texts and drawn(rng) == before:
             self.cache.put(key, item, sum(array.nbytes for array in arrays) + 500)
         return item
 
@@ -181,7 +184,20 @@ class MediaDataset(Dataset[Item | Failed]):
         said = DataError(place(sample), None, f"its prompt was cut by {excess} tokens")
         return replace(cut, failed=(Failed(item.index, item.id, said, "truncated"),))
 
-    def _media(self, epoch: int, index: int, sample: Sample) -> Iterator[Medium]:
+    def _cached(self, sample: Sample) -> tuple[Cached, ...]:
+        """What the cache on disk knows of a sample's media."""
+        reader = None if self.augment or self.media != "as_is" else self.cache.features
+        if reader is None:
+            return ()
+        modalities = {name: modality for name, (modality, _) in self.processors.items()}
+        parts = sample.get("media") or []
+        return reader.known(parts, modalities, training=self.training, memory=self.cache)
+
+    def _media(
+        self, epoch: int, index: int, sample: Sample, cached: tuple[Cached, ...]
+    ) -> Iterator[Medium]:
+        """Reads the media of those encoders whose features are not at hand."""
+        done = {one.encoder for one in cached if one.rows is not None}
         parts = sample.get("media") or []
         if self.media == "removed":
             return
@@ -197,6 +213,8 @@ class MediaDataset(Dataset[Item | Failed]):
                     "sample", sample["id"], f"has {part['type']} media; the encoders read {known}"
                 )
             for number, (name, processor) in enumerate(readers):
+                if name in done:
+                    continue
                 rng = self._rng(epoch, index, 1 + file, number) if self.augment else None
                 try:
                     medium = self._processed(name, processor, part, rng, place(sample))

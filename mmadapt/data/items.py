@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +10,16 @@ import numpy as np
 from torch import Tensor
 
 from mmadapt.errors import MMAdaptError
+from mmadapt.types import Features
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A pass over a streamed source, from 0, and how many of its samples came before it began."""
+
+    epoch: int = 0
+    start: int = 0
+
 
 Kind = Literal["unreadable", "too_long", "truncated", "wrong"]
 
@@ -45,10 +55,24 @@ class Medium:
 
 
 @dataclass(frozen=True)
+class Cached:
+    """All media that one encoder reads of a sample, by the name of their content in the cache.
+
+    `rows` are the features by fusion, each with b = 1, and `counts` the items of each file; without
+    them the media are among the item's own, and their features are to be kept under that name.
+    """
+
+    encoder: str
+    content: str
+    counts: tuple[int, ...] = ()
+    rows: Mapping[str, Features] | None = None
+
+
+@dataclass(frozen=True)
 class Item:
     """A sample ready to be collated; `failed` are the samples that it stands in for.
 
-    Where its own prompt was cut, `failed` says so too.
+    Where its own prompt was cut, `failed` says so too. `marks` say how far a stream was read.
     """
 
     index: int
@@ -57,4 +81,6 @@ class Item:
     labels: np.ndarray
     media_positions: np.ndarray
     media: tuple[Medium, ...] = ()
+    cached: tuple[Cached, ...] = ()
     failed: tuple[Failed, ...] = ()
+    marks: tuple[Mark, ...] | None = None

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from mmadapt.data.collate import Collator, padding_id
 from mmadapt.data.dataset import MediaDataset
 from mmadapt.data.items import Item
+from mmadapt.data.streamed import StreamedDataset
 
 MAX_WORKERS = 4
 
@@ -25,15 +26,17 @@ def spare_workers() -> int:
     return min(MAX_WORKERS, cores // 4)
 
 
-def training_workers(dataset: MediaDataset) -> int:
+def training_workers(dataset: MediaDataset | StreamedDataset) -> int:
     """0 where memory is expected to hold everything after the first epoch, else `spare_workers()`.
 
-    The first sample is prepared and its size taken for all.
+    The first sample is prepared and its size taken for all. Streams are too long for that.
     """
+    if isinstance(dataset, StreamedDataset):
+        return spare_workers()
     before = dataset.cache.used
     first = dataset[0]
     kept = dataset.cache.used - before
-    needs_no_media = isinstance(first, Item) and not first.media
+    needs_no_media = isinstance(first, Item) and not first.media and not first.cached
     fits = kept > 0 and kept * len(dataset) <= dataset.cache.budget
     return 0 if needs_no_media or fits else spare_workers()
 
@@ -79,4 +82,6 @@ def to_device(value: Any, device: torch.device) -> Any:
         return value.to(device, non_blocking=True)
     if isinstance(value, dict):
         return {key: to_device(item, device) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(to_device(item, device) for item in value)
     return value

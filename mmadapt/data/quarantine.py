@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,19 @@ class Quarantine:
             split: {name: len(met.get(kind, ())) for name, kind in names.items()}
             for split, met in self._met.items()
         }
+
+    def state(self) -> dict[str, dict[str, list[str]]]:
+        """What was met, by split and kind, as plain data."""
+        return {
+            split: {kind: sorted(names) for kind, names in met.items()}
+            for split, met in self._met.items()
+        }
+
+    def restore(self, state: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
+        """Counts what a run met before it was resumed."""
+        for split, met in state.items():
+            for kind, names in met.items():
+                self._met.setdefault(split, {}).setdefault(kind, set()).update(names)
 
     def watch(self, split: str, total: int, readers: int = 1) -> Watch:
         """What one pass over a split hands its failures to."""
@@ -123,6 +136,16 @@ class Watch:
             if failure.kind == "unreadable":
                 self.bad[failure.index] = failure
                 self._check()
+
+    def state(self) -> list[tuple[int, str, str]]:
+        """Index, id and reason of the samples that could not be read."""
+        return [(index, failed.id, str(failed.error)) for index, failed in self.bad.items()]
+
+    def restore(self, state: Iterable[tuple[int, str, str]]) -> None:
+        """Counts those of a run before it was resumed."""
+        for index, name, reason in state:
+            self._seen.add((index, "unreadable"))
+            self.bad[index] = Failed(index, name, MMAdaptError(reason), "unreadable")
 
     def _check(self) -> None:
         share = self.quarantine.max_bad_share

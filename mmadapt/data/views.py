@@ -8,6 +8,7 @@ import numpy as np
 
 from mmadapt.contracts import Source
 from mmadapt.data.pairing import pair
+from mmadapt.data.spooled import Spooled
 from mmadapt.types import MediaPart, Sample
 
 
@@ -55,10 +56,13 @@ class EachReference(Source):
     def __getitem__(self, index: int) -> Sample:
         place, number = self.places[index]
         sample = self.source[place]
-        if number is None:
-            return sample
-        target = (sample.get("references") or [])[number]
-        return {**sample, "id": f"{sample['id']}#{number}", "target": target}
+        return sample if number is None else reference(sample, number)
+
+
+def reference(sample: Sample, number: int) -> Sample:
+    """The sample with one of its references for a target."""
+    target = (sample.get("references") or [])[number]
+    return {**sample, "id": f"{sample['id']}#{number}", "target": target}
 
 
 class WithSound(Source):
@@ -79,16 +83,20 @@ class WithSound(Source):
         return len(self.source)
 
     def __getitem__(self, index: int) -> Sample:
-        sample = self.source[index]
-        media = sample.get("media") or []
-        if any(part["type"] == "audio" for part in media):
-            return sample
-        sounds: list[MediaPart] = [
-            {**part, "type": "audio", "optional": True}
-            for part in media
-            if part["type"] == "video" and ("path" in part or isinstance(part["value"], bytes))
-        ]
-        return {**sample, "media": [*sounds, *media]} if sounds else sample
+        return with_sound(self.source[index])
+
+
+def with_sound(sample: Sample) -> Sample:
+    """A sample with the sound tracks of its clips, see `WithSound`."""
+    media = sample.get("media") or []
+    if any(part["type"] == "audio" for part in media):
+        return sample
+    sounds: list[MediaPart] = [
+        {**part, "type": "audio", "optional": True}
+        for part in media
+        if part["type"] == "video" and ("path" in part or isinstance(part["value"], bytes))
+    ]
+    return {**sample, "media": [*sounds, *media]} if sounds else sample
 
 
 class SwappedMedia(Source):
@@ -132,7 +140,12 @@ class SwappedMedia(Source):
 
 
 def seeded_subset(source: Source, limit: int | None, seed: int = 0) -> Source:
-    """A random but fixed choice of at most `limit` samples, in the source's order."""
+    """A random but fixed choice of at most `limit` samples, in the source's order.
+
+    Of a streamed source the first ones are taken, so that the rest is not read.
+    """
+    if limit is not None and isinstance(source, Spooled):
+        return View(source, range(source.count(limit)))
     if limit is None or limit >= len(source):
         return source
     chosen = np.random.default_rng(seed).choice(len(source), size=limit, replace=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,21 @@ class EpochOrder(TrainerCallback):
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Sets the epoch."""
         self.sampler.set_epoch(int(state.epoch or 0))
+
+
+class WhenBegun(TrainerCallback):
+    """Calls a function when training begins, after everything is loaded.
+
+    Args:
+        action: the function.
+    """
+
+    def __init__(self, action: Callable[[], None]) -> None:
+        self.action = action
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Calls it."""
+        self.action()
 
 
 class UnfreezeSchedule(TrainerCallback):

@@ -1,27 +1,72 @@
-"""Which checkpoint of an interrupted run to continue from."""
+"""Checkpoints that are complete, and which of them an interrupted run continues from."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+from collections.abc import Callable
+from hashlib import file_digest
 from pathlib import Path
+from typing import Any
 
-from mmadapt.checkpoint import WEIGHTS, read_tensors
-from mmadapt.errors import AdapterError, MMAdaptError
+from mmadapt.errors import MMAdaptError
+from mmadapt.files import write_json
 
+MANIFEST = "manifest.json"
+FORMAT = 1
 _NAME = re.compile(r"checkpoint-(\d+)")
-_STATE = "trainer_state.json"
-_NEEDED = (WEIGHTS, "optimizer.pt", "scheduler.pt")
 
 
-def last_checkpoint(folder: Path) -> Path | None:
+def begin(checkpoint: Path) -> None:
+    """Makes room for a checkpoint: what a killed run left in its place is removed.
+
+    Raises:
+        MMAdaptError: it cannot be removed.
+    """
+    try:
+        if checkpoint.exists():
+            shutil.rmtree(checkpoint)
+    except OSError as error:
+        raise MMAdaptError(f"{checkpoint}: cannot be replaced: {error.strerror}") from error
+
+
+def seal(checkpoint: Path, step: int, processes: int, resumable: bool = True) -> None:
+    """Writes the manifest, last of all: every file's size and checksum. Without it none counts.
+
+    Args:
+        checkpoint: with everything in it and on disk.
+        step: optimiser steps that are done.
+        processes: that trained.
+        resumable: it holds the optimiser's state, which `train.save_only_model` leaves out.
+
+    Raises:
+        MMAdaptError: the disk is full.
+    """
+    files = sorted(path for path in checkpoint.rglob("*") if path.is_file())
+    listed = {
+        path.relative_to(checkpoint).as_posix(): {
+            "bytes": path.stat().st_size,
+            "sha256": _checksum(path),
+        }
+        for path in files
+        if path.name != MANIFEST
+    }
+    for path in files:
+        _to_disk(path)
+    about = {"format": FORMAT, "step": step, "processes": processes, "resumable": resumable}
+    write_json(checkpoint / MANIFEST, {**about, "files": listed})
+    _to_disk(checkpoint / MANIFEST)
+    _to_disk(checkpoint)
+
+
+def last_checkpoint(folder: Path, tell: Callable[[str], None] | None = None) -> Path | None:
     """The newest complete checkpoint of a run.
-
-    A run that was killed while it wrote leaves a torn checkpoint, which is passed over: the trainer
-    writes `trainer_state.json` last, so one that can be read means that everything else is there.
 
     Args:
         folder: of the run.
+        tell: is told of each newer one that a killed run left torn.
 
     Returns:
         The checkpoint, or None where there is no complete one.
@@ -30,18 +75,20 @@ def last_checkpoint(folder: Path) -> Path | None:
         MMAdaptError: there are only such as `save_only_model` writes, so that training could only
             start again.
     """
-    found = all_checkpoints(folder)
-    for path in found:
-        if is_complete(path):
+    without = None
+    for path in all_checkpoints(folder):
+        wrong = what_is_torn(path)
+        if wrong is None and (read_manifest(path) or {}).get("resumable"):
             return path
-    for path in found:
-        missing = [name for name in _NEEDED if not (path / name).is_file()]
-        if (path / _STATE).is_file() and missing:
-            raise MMAdaptError(
-                f"{path} lacks {missing[0]}, as train.save_only_model writes it, so training "
-                "cannot continue from there; delete the run's checkpoints to start it again, or "
-                "choose another --output-dir"
-            )
+        without = without or (path if wrong is None else None)
+        if tell is not None and wrong is not None:
+            tell(f"{path} is passed over: {wrong}")
+    if without is not None:
+        raise MMAdaptError(
+            f"{without} lacks the optimiser's state, as train.save_only_model writes it, so "
+            "training cannot continue from there; delete the run's checkpoints to start it again, "
+            "or choose another --output-dir"
+        )
     return None
 
 
@@ -53,11 +100,44 @@ def all_checkpoints(folder: Path) -> list[Path]:
     return [path for _, path in sorted(found, reverse=True)]
 
 
-def is_complete(checkpoint: Path) -> bool:
-    """Whether everything that resuming needs is there and can be read."""
+def what_is_torn(checkpoint: Path) -> str | None:
+    """What a checkpoint lacks, or None where all is as its manifest says."""
+    manifest = read_manifest(checkpoint)
+    if manifest is None:
+        return f"it has no {MANIFEST}, so it was not completed"
+    for name, told in manifest["files"].items():
+        path = checkpoint / name
+        try:
+            if path.stat().st_size != told["bytes"] or _checksum(path) != told["sha256"]:
+                return f"{name} is not what was written"
+        except OSError:
+            return f"it lacks {name}"
+    return None
+
+
+def read_manifest(checkpoint: Path) -> dict[str, Any] | None:
+    """The manifest, or None where there is none that can be read; its names stay in the folder."""
     try:
-        state = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
-        read_tensors(checkpoint / WEIGHTS)
-    except (OSError, ValueError, AdapterError):
-        return False
-    return isinstance(state, dict) and all((checkpoint / name).is_file() for name in _NEEDED)
+        manifest = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
+        names = [Path(name) for name in manifest["files"]]
+        told = [(file["bytes"], file["sha256"]) for file in manifest["files"].values()]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    strays = any(name.is_absolute() or ".." in name.parts for name in names)
+    return None if strays or not told or manifest.get("format") != FORMAT else manifest
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def _to_disk(path: Path) -> None:
+    """Waits until a file or folder would survive a loss of power."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError:  # some file systems cannot
+        pass
+    finally:
+        os.close(handle)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,14 +64,16 @@ class RunFolder:
         except (OSError, ValueError):
             return None
 
-    @property
-    def checkpoint(self) -> Path | None:
+    def checkpoint(self, tell: Callable[[str], None] | None = None) -> Path | None:
         """The checkpoint to continue from.
+
+        Args:
+            tell: is told of checkpoints that are passed over.
 
         Raises:
             MMAdaptError: the run's checkpoints were written without what resuming needs.
         """
-        return last_checkpoint(self.path) if self.path.is_dir() else None
+        return last_checkpoint(self.path, tell) if self.path.is_dir() else None
 
     def _check_same(self) -> None:
         file = self.path / RECIPE

@@ -59,7 +59,8 @@ class GuardedTrainer(Trainer):
         """The loader, whose workers a Ctrl-C spares."""
         loader: Any = super().get_train_dataloader()
         if getattr(loader, "num_workers", 0):
-            loader.worker_init_fn = OwnProcessGroup(loader.worker_init_fn)
+            inner = getattr(loader, "base_dataloader", loader)  # accelerate's only hands on
+            inner.worker_init_fn = OwnProcessGroup(inner.worker_init_fn)
         return loader
 
     def get_batch_samples(

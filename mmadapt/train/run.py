@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,7 +122,7 @@ def _trained(session: Session, resume: bool, stop: StopRequest) -> AdapterTraine
     from mmadapt.train.validation import validator
 
     config, folder = session.recipe.train, session.folder
-    samples = session.samples("train")
+    samples = session.training_samples()
     validate, metric = validator(session)
     args = training_arguments(
         config,
@@ -130,7 +131,7 @@ def _trained(session: Session, resume: bool, stop: StopRequest) -> AdapterTraine
         metric=metric,
         workers=training_workers(samples),
     )
-    checkpoint = folder.checkpoint
+    checkpoint = folder.checkpoint(partial(_notice, session.quiet))
     if resume and checkpoint is None:
         text = f"{folder.path} holds no complete checkpoint: training starts at step 0"
         _notice(session.quiet, text)

@@ -12,14 +12,24 @@ from torch import Tensor
 from transformers import set_seed
 
 from mmadapt.composition import compose
-from mmadapt.contracts import Source
-from mmadapt.data.build import build_source, training_view
+from mmadapt.contracts import Source, StreamedSource
+from mmadapt.data.build import (
+    build_source,
+    build_training_source,
+    refuse_stream,
+    streamed_view,
+    training_view,
+)
 from mmadapt.data.cache import GIBIBYTE, MemoryCache
 from mmadapt.data.dataset import MediaDataset
 from mmadapt.data.length import LengthLimit
 from mmadapt.data.quarantine import FILE, Quarantine
+from mmadapt.data.streamed import StreamedDataset
 from mmadapt.errors import RecipeError
+from mmadapt.evaluate.adapter import metric_builders
+from mmadapt.feature_cache import feature_cache
 from mmadapt.feature_memory import FeatureMemory
+from mmadapt.feature_refusals import refuse_recipe
 from mmadapt.inserted import length_limit
 from mmadapt.model import MultimodalModel
 from mmadapt.recipe import Recipe, ResolvedRecipe
@@ -37,7 +47,8 @@ class Session:
         resolved: the recipe with its classes.
         folder: where results go.
         model: what is trained.
-        sources: by split.
+        training: what is trained on.
+        sources: what is scored, by split.
         cache: processed media, shared by everything that reads them.
         features: what frozen encoders said, likewise.
         initial: the adapter's weights before training.
@@ -49,6 +60,7 @@ class Session:
     resolved: ResolvedRecipe
     folder: RunFolder
     model: MultimodalModel
+    training: Source | StreamedSource
     sources: dict[str, Source]
     cache: MemoryCache
     features: FeatureMemory
@@ -85,14 +97,39 @@ class Session:
         return length_limit(self.model, self.recipe.data, reserved)
 
     def samples(self, split: str, **changes: Any) -> MediaDataset:
-        """The training view of a split: every caption a sample of its own.
+        """The training view of a split that is read by number: every caption a sample of its own.
 
         Args:
             split: of the recipe's data.
             changes: arguments of `MediaDataset` to replace.
         """
+        return self._dataset(self.sources[split], **changes)
+
+    def training_samples(self, **changes: Any) -> MediaDataset | StreamedDataset:
+        """What is trained on, see `samples`; a stream of it where the recipe says so."""
+        if isinstance(self.training, Source):
+            return self._dataset(self.training, **changes)
+        return StreamedDataset(
+            streamed_view(self.training),
+            self.model.head,
+            self.model.require_tokenizer(),
+            self.model.processors,
+            buffer=self.recipe.data.shuffle_buffer,
+            **{**self._options(), **changes},
+        )
+
+    def _dataset(self, source: Source, **changes: Any) -> MediaDataset:
+        return MediaDataset(
+            training_view(source),
+            self.model.head,
+            self.model.require_tokenizer(),
+            self.model.processors,
+            **{**self._options(), **changes},
+        )
+
+    def _options(self) -> dict[str, Any]:
         data = self.recipe.data
-        options: dict[str, Any] = {
+        return {
             "training": True,
             "seed": self.seed,
             "augment": data.augment,
@@ -100,13 +137,6 @@ class Session:
             "substitute": True,
             "limit": self.limit(),
         }
-        return MediaDataset(
-            training_view(self.sources[split]),
-            self.model.head,
-            self.model.require_tokenizer(),
-            self.model.processors,
-            **{**options, **changes},
-        )
 
 
 def _device(recipe: Recipe) -> str | None:
@@ -122,26 +152,33 @@ def start(resolved: ResolvedRecipe, folder: RunFolder, allow_code: bool, quiet: 
     """
     began = time.perf_counter()
     start_folder(resolved.recipe)  # a missing one shows before anything is loaded
+    metric_builders(resolved)  # and so does a missing Java
+    if resolved.recipe.data.cache:
+        refuse_recipe(resolved.recipe)
+    data = resolved.recipe.data
+    training = build_training_source(resolved.sources["train"], data)
+    refuse_stream(resolved.recipe, training)
     sources = {
-        name: build_source(part, resolved.recipe.data) for name, part in resolved.sources.items()
+        name: build_source(part, data) for name, part in resolved.sources.items() if name != "train"
     }
-    for name, source in sources.items():
-        if len(source) == 0:
+    for name, source in {"train": training, **sources}.items():
+        if next(iter(source), None) is None:  # a source may render or download on first use
             raise RecipeError(f"data.{name} has no samples")
-        source[0]  # a source may render or download on first use
     read = time.perf_counter()
     set_seed(resolved.recipe.seed)
     model = compose(resolved, allow_code=allow_code).place(_device(resolved.recipe))
     start_from(model, resolved.recipe)
     initial = {name: value.clone() for name, value in model.adapter_state_dict().items()}
     seconds = {"data": read - began, "model": time.perf_counter() - read}
+    disk = feature_cache(model, resolved.recipe)
     return Session(
         resolved,
         folder,
         model,
+        training,
         sources,
-        MemoryCache(KEPT_BYTES),
-        FeatureMemory(model, KEPT_BYTES),
+        MemoryCache(KEPT_BYTES, None if disk is None else disk.reader),
+        FeatureMemory(model, KEPT_BYTES, disk),
         initial,
         Quarantine(folder.path / FILE, resolved.recipe.data.max_bad_share),
         quiet,

@@ -18,15 +18,28 @@ from transformers import (
     TrainingArguments,
 )
 
-from mmadapt.checkpoint import WEIGHTS, read_tensors, write_tensors
 from mmadapt.data.collate import Collator, padding_id
 from mmadapt.data.dataset import MediaDataset
-from mmadapt.data.order import EpochSampler, Grouping, weighted
 from mmadapt.data.quarantine import Quarantine
+from mmadapt.data.streamed import StreamedDataset
 from mmadapt.errors import RecipeError
-from mmadapt.train.callbacks import EpochOrder, FrozenStays, ProgressBar, UnfreezeSchedule
-from mmadapt.train.guarded import GuardedTrainer, Named
+from mmadapt.train.callbacks import (
+    EpochOrder,
+    FrozenStays,
+    ProgressBar,
+    UnfreezeSchedule,
+    WhenBegun,
+)
+from mmadapt.train.feeding import (
+    StreamClock,
+    planned_samples,
+    sampler,
+    share_after,
+    stream_loader,
+)
+from mmadapt.train.guarded import Named
 from mmadapt.train.optimizer import parameter_groups
+from mmadapt.train.resuming import ResumingTrainer
 from mmadapt.train.signals import StopOnRequest, StopRequest
 from mmadapt.types import IGNORE_INDEX
 from mmadapt.unfreeze import Waiting
@@ -35,7 +48,7 @@ if TYPE_CHECKING:
     from mmadapt.model import MultimodalModel
 
 
-class AdapterTrainer(GuardedTrainer):
+class AdapterTrainer(ResumingTrainer):
     """Trains the adapter of a composed model.
 
     Departures from its base: the optimiser sees the trainable parameters only; checkpoints hold
@@ -62,7 +75,7 @@ class AdapterTrainer(GuardedTrainer):
         self,
         model: MultimodalModel,
         args: TrainingArguments,
-        dataset: MediaDataset,
+        dataset: MediaDataset | StreamedDataset,
         *,
         validate: Callable[[], Mapping[str, float]] | None = None,
         quarantine: Quarantine | None = None,
@@ -74,18 +87,13 @@ class AdapterTrainer(GuardedTrainer):
         description: str | None = "train",
     ) -> None:
         self.validate, self.max_skipped_steps = validate, max_skipped_steps
-        self.watch = (quarantine or Quarantine()).watch("train", len(dataset), args.world_size)
-        seed = args.seed if args.data_seed is None else args.data_seed
-        shuffle = args.train_sampling_strategy != "sequential"
-        self.order = EpochSampler(
-            len(dataset),
-            seed,
-            shuffle=shuffle,
-            mixture=weighted(dataset.source),
-            grouping=_grouping(model, args, dataset),
-        )
+        total = planned_samples(args, dataset)
+        self.watch = (quarantine or Quarantine()).watch("train", total, args.world_size)
+        self.order = sampler(model, args, dataset) if isinstance(dataset, MediaDataset) else None
         waiting = Waiting(model) if args.world_size > 1 and model.unfrozen else None
-        all_callbacks = [EpochOrder(self.order), UnfreezeSchedule(waiting), *(callbacks or [])]
+        clock = StreamClock() if self.order is None else EpochOrder(self.order)
+        restoring = WhenBegun(self.restore)
+        all_callbacks = [restoring, clock, UnfreezeSchedule(waiting), *(callbacks or [])]
         if verify_frozen:
             all_callbacks.append(FrozenStays())
         if stop is not None:
@@ -105,11 +113,6 @@ class AdapterTrainer(GuardedTrainer):
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
         self.model_accepts_loss_kwargs = True
-
-    @property
-    def adapter_model(self) -> MultimodalModel:
-        """The composed model under whatever accelerate wrapped around it."""
-        return self.accelerator.unwrap_model(self.model)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """Builds the optimiser over the trainable parameters.
@@ -134,10 +137,11 @@ class AdapterTrainer(GuardedTrainer):
             self.optimizer = cls(groups, **options)
         return self.optimizer
 
-    def train(self, *args: Any, **kwargs: Any) -> Any:
+    def train(self, resume_from_checkpoint: str | None = None, **kwargs: Any) -> Any:  # type: ignore[override]
         """Trains as its base does; the progress bar never outlives an error."""
+        self.resume(None if resume_from_checkpoint is None else Path(resume_from_checkpoint))
         try:
-            return super().train(*args, **kwargs)
+            return super().train(resume_from_checkpoint, **kwargs)
         finally:
             self._tell_step()
             for callback in self.callback_handler.callbacks:
@@ -146,6 +150,16 @@ class AdapterTrainer(GuardedTrainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
         return self.order
+
+    def _get_dataloader(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(dataset, StreamedDataset):
+            self.args.ignore_data_skip = True  # it begins where the checkpoint was written
+            dataset.share = share_after(self.args, self.before.step, self.before.marks)
+            return stream_loader(dataset, self.args, self.data_collator)
+        loader = super()._get_dataloader(dataset, *args, **kwargs)
+        # What it draws for its workers must not depend on how often it was begun anew.
+        getattr(loader, "base_dataloader", loader).generator = torch.Generator()
+        return loader
 
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Any:
         """What the loss of an optimiser step is divided by: its labelled tokens, or samples."""
@@ -182,40 +196,6 @@ class AdapterTrainer(GuardedTrainer):
             self.args, self.state, self.control, metrics
         )
         return metrics
-
-    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        if not self.args.should_save:
-            return
-        folder = Path(output_dir or str(self.args.output_dir))
-        folder.mkdir(parents=True, exist_ok=True)
-        tensors = self.adapter_model.adapter_state_dict()
-        if state_dict is not None:  # gathered from shards
-            tensors = {name: state_dict[name] for name in tensors}
-        write_tensors(tensors, folder / WEIGHTS)
-
-    def _load_from_checkpoint(
-        self, resume_from_checkpoint: str, model: nn.Module | None = None
-    ) -> None:
-        self.adapter_model.load_adapter_state_dict(
-            read_tensors(Path(resume_from_checkpoint) / WEIGHTS)
-        )
-
-    def _load_best_model(self) -> None:
-        self._load_from_checkpoint(str(self.state.best_model_checkpoint))
-
-
-def _grouping(
-    model: MultimodalModel, args: TrainingArguments, dataset: MediaDataset
-) -> Grouping | None:
-    """How `train.train_sampling_strategy: group_by_length` puts samples together, else None."""
-    strategy = args.train_sampling_strategy
-    if strategy in ("random", "sequential"):
-        return None
-    if strategy != "group_by_length":
-        known = "random, sequential or group_by_length"
-        raise RecipeError(f"train.train_sampling_strategy: use {known}, not {strategy}")
-    items = {name: int(encoder.num_items) for name, encoder in model.encoders.items()}  # type: ignore[arg-type]
-    return Grouping(dataset.lengths(items), args.train_batch_size)
 
 
 def _one_label_a_row(labels: torch.Tensor) -> torch.Tensor:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mmadapt.contracts import Source
-from mmadapt.errors import DataError, MissingDependency
+from mmadapt.contracts import Source, StreamedSource
+from mmadapt.errors import DataError, MissingDependency, MMAdaptError
 from mmadapt.types import Sample
+from mmadapt_datasets.checked import check_file
 from mmadapt_datasets.records import Record
 from mmadapt_datasets.table import Columns, Files
 
@@ -29,6 +32,7 @@ class HfConfig(BaseModel):
         columns: Which column is what.
         root: Folder of the files that rows name; without it rows hold encoded bytes.
         limit: Read only the first so many rows.
+        streaming: Read file after file in order, and download or index nothing before.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -39,6 +43,7 @@ class HfConfig(BaseModel):
     columns: Columns
     root: str | None = None
     limit: int | None = Field(None, ge=1)
+    streaming: bool = False
 
 
 class HfSource(Source):
@@ -62,35 +67,36 @@ class HfSource(Source):
         if wrong or not len(table):
             raise DataError(config.path, None, wrong or "has no rows")
         self.table = _undecoded(table)
+        if config.columns.id is not None:
+            _refuse_repeated(config, table)
+
+    @classmethod
+    def build(cls, config: HfConfig) -> Source | StreamedSource:
+        """This source, or the one that streams."""
+        if not config.streaming:
+            return cls(config)
+        from mmadapt_datasets.hf_stream import HfStream
+
+        return HfStream(config)
 
     def __len__(self) -> int:
         return len(self.table)
 
     def __getitem__(self, index: int) -> Sample:
-        file = Path(self.config.path)
-        return self.config.columns.sample(
-            Record(file, str(index), dict(self.table[index])), self.files
-        )
+        columns = self.config.columns
+        record = Record(Path(self.config.path), f"row {index}", dict(self.table[index]))
+        sample = columns.sample(record, self.files)
+        return sample if columns.id is not None else {**sample, "id": str(index)}
 
 
 def _load(config: HfConfig) -> Any:
-    try:
-        import datasets
-    except ImportError as error:
-        raise MissingDependency("the source 'hf'", "datasets", "mmadapt[datasets]") from error
-    path = Path(config.path).expanduser()
-    try:
-        if (path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file():
-            found = datasets.load_from_disk(str(path))
-            splits = dict(found) if isinstance(found, datasets.DatasetDict) else {"train": found}
-            if config.split not in splits:
-                known = ", ".join(splits)
-                raise ValueError(f"a saved dataset is read by whole splits, here {known}")
-            return splits[config.split]
+    with loading(config) as datasets:
+        path = Path(config.path).expanduser()
+        if (found := saved(config)) is not None:
+            return found
         if path.is_file():
-            if path.suffix[1:] not in FILES:
-                raise ValueError(f"its name must end in one of {', '.join(FILES)}")
-            kind = FILES[path.suffix[1:]]
+            kind = kind_of_file(path)
+            check_file(path)
             return datasets.load_dataset(kind, data_files=str(path), split=config.split)
         return datasets.load_dataset(
             str(path) if path.is_dir() else config.path,
@@ -98,9 +104,74 @@ def _load(config: HfConfig) -> Any:
             split=config.split,
             revision=config.revision,
         )
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(config.path, None, f"cannot be loaded: {reason}") from error
+
+
+@contextmanager
+def loading(config: HfConfig) -> Iterator[Any]:
+    """The package `datasets`, whose errors inside are told as ours.
+
+    Raises:
+        MissingDependency: it is not installed.
+        DataError: it cannot load what the options name.
+    """
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingDependency("the source 'hf'", "datasets", "mmadapt[datasets]") from error
+    try:
+        yield datasets
+    except MMAdaptError:
+        raise
+    except Exception as error:  # whatever the library raises speaks of this dataset
+        raise DataError(config.path, None, _reason(error)) from error
+
+
+def _reason(error: BaseException) -> str:
+    """Why a dataset cannot be loaded: the first line of what caused it all."""
+    if isinstance(error, StopIteration) or "corresponds to no data" in str(error):
+        return "has no rows"
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"cannot be loaded: {next(iter(str(error).strip().splitlines()), type(error).__name__)}"
+
+
+def saved(config: HfConfig) -> Any | None:
+    """The split of a folder that `save_to_disk` wrote; None for other paths.
+
+    Raises:
+        ValueError: there is no such split.
+    """
+    import datasets
+
+    path = Path(config.path).expanduser()
+    if not any((path / name).is_file() for name in ("dataset_info.json", "dataset_dict.json")):
+        return None
+    found = datasets.load_from_disk(str(path))
+    splits = dict(found) if isinstance(found, datasets.DatasetDict) else {"train": found}
+    if config.split not in splits:
+        known = ", ".join(splits)
+        raise ValueError(f"a saved dataset is read by whole splits, here {known}")
+    return splits[config.split]
+
+
+def kind_of_file(path: Path) -> str:
+    """How `datasets` calls the format of a file.
+
+    Raises:
+        ValueError: its name ends otherwise.
+    """
+    if path.suffix[1:] not in FILES:
+        raise ValueError(f"its name must end in one of {', '.join(FILES)}")
+    return FILES[path.suffix[1:]]
+
+
+def _refuse_repeated(config: HfConfig, table: Any) -> None:
+    """Raises a DataError where two rows have one id."""
+    first: dict[Any, int] = {}
+    for row, identity in enumerate(table.select_columns([config.columns.id])[config.columns.id]):
+        if first.setdefault(str(identity), row) != row:
+            reason = f"has the id '{identity}' of row {first[str(identity)]}; ids must differ"
+            raise DataError(config.path, f"row {row}", reason)
 
 
 def _undecoded(table: Any) -> Any:

@@ -37,6 +37,16 @@ def cut_row(features: Features, b: int, *, varies: bool = False) -> Features:
     )
 
 
+def no_items(features: Features) -> Features:
+    """A row of a sample without media, to be stacked with such a row."""
+    return replace(
+        features,
+        levels=tuple(level[:, :0] for level in features.levels),
+        mask=features.mask[:, :0],
+        item=features.item[:, :0],
+    )
+
+
 def stack_rows(rows: Sequence[Features], device: torch.device) -> Features:
     """One batch of rows of unequal lengths; padding is masked and belongs to no file."""
     rows = [moved(row, device) for row in rows]

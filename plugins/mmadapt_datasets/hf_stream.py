@@ -1,0 +1,153 @@
+"""Hugging Face datasets read in order, without downloading or indexing them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from mmadapt.contracts import StreamedSource
+from mmadapt.errors import DataError
+from mmadapt.types import Sample
+from mmadapt_datasets.hf import FILES, HfConfig, kind_of_file, loading, saved
+from mmadapt_datasets.records import Record
+from mmadapt_datasets.table import Files
+
+ROWS = 64
+"""Rows that are read at once."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table as it was read: values become Python's only where they are wanted."""
+
+    shard: int
+    number: int
+    table: Any
+    place: int
+
+
+class HfStream(StreamedSource):
+    """The rows of a dataset, file after file; media stay encoded.
+
+    Raises:
+        MissingDependency: the package `datasets` is not installed.
+        DataError: there is no such dataset or split; while reading, a damaged file, or a row that
+            cannot be used.
+    """
+
+    Config = HfConfig
+    config: HfConfig
+
+    def __init__(self, config: HfConfig) -> None:
+        super().__init__(config)
+        self.files = Files(config.root)
+        with loading(config) as datasets, _quiet(config, ()):
+            self.table, names = _opened(config, datasets)
+        count = self.table.num_shards
+        several = [f"{config.path} (shard {n + 1} of {count})" for n in range(count)]
+        self.names = names if len(names) == count else several if count > 1 else [config.path]
+
+    @property
+    def shards(self) -> Sequence[str]:
+        """The files; the first rows of all count as one shard."""
+        return self.names if self.config.limit is None else [self.config.path]
+
+    def read(self, shard: int) -> Iterator[Row]:
+        """The rows of a file."""
+        if self.config.limit is None:
+            return self._rows(shard)
+        every = chain.from_iterable(map(self._rows, range(len(self.names))))
+        return islice(every, self.config.limit)
+
+    def sample(self, record: Row) -> Sample:
+        """The sample of a row."""
+        columns = self.config.columns
+        values = {name: record.table[name][record.place] for name in record.table.column_names}
+        row = Record(
+            Path(self.names[record.shard]),
+            f"row {record.number}",
+            {name: value.as_py() for name, value in values.items()},
+        )
+        if wrong := columns.missing(list(values)):
+            raise row.fail(wrong)
+        sample = columns.sample(row, self.files)
+        if columns.id is None:
+            several = len(self.names) > 1
+            name = f"{record.shard}-{record.number}" if several else str(record.number)
+            return {**sample, "id": name}
+        return sample
+
+    def _rows(self, shard: int) -> Iterator[Row]:
+        """The rows of one file; worked on by tables, so that nothing is decoded."""
+        part, number = self.table.shard(num_shards=len(self.names), index=shard), 0
+        tables = iter(part.with_format("arrow").iter(batch_size=ROWS))
+        while True:
+            with loading(self.config), _quiet(self.config, [self.names[shard]], number):
+                table = next(tables, None)
+            if table is None:
+                return
+            for place in range(table.num_rows):
+                yield Row(shard, number, table, place)
+                number += 1
+
+
+def _opened(config: HfConfig, datasets: Any) -> tuple[Any, list[str]]:
+    """The streamed table, and the names of its files where they are known."""
+    if (found := saved(config)) is not None:
+        return found.to_iterable_dataset(), []
+    path = Path(config.path).expanduser()
+    if path.is_file():
+        builder = datasets.load_dataset_builder(kind_of_file(path), data_files=str(path))
+    else:
+        name = str(path) if path.is_dir() else config.path
+        builder = datasets.load_dataset_builder(name, config.name, revision=config.revision)
+    names = [str(file) for file in (builder.config.data_files or {}).get(config.split, ())]
+    with _quiet(config, names):
+        return builder.as_streaming_dataset(split=config.split), names
+
+
+@contextmanager
+def _quiet(config: HfConfig, names: Sequence[str], number: int | None = None) -> Iterator[None]:
+    """One error of ours, with file and record, in place of what `datasets` writes and raises.
+
+    Args:
+        config: names the dataset.
+        names: of the files that may be damaged.
+        number: of the first row that was to be read.
+    """
+    log = logging.getLogger("datasets")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        for name in names:
+            if (line := _broken_line(Path(name))) is not None:
+                raise DataError(name, line, "is not JSON") from error
+        if number is None:
+            raise
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DataError(names[0], f"row {number} or later", reason) from error
+    finally:
+        log.setLevel(level)
+
+
+def _broken_line(path: Path) -> int | None:
+    """The first line of a JSON-lines file that is not JSON, from 1."""
+    if FILES.get(path.suffix[1:]) != "json" or not path.is_file():
+        return None
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                if line.strip():
+                    json.loads(line)
+            except (ValueError, RecursionError):
+                # One document over many lines is no list of records.
+                return None if number == 1 and path.suffix == ".json" else number
+    return None
