@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import torch
 
 from mmadapt.contracts import Encoder, Fusion, encoder_info
@@ -79,13 +80,34 @@ def _reason(model: MultimodalModel, name: str, encoder: Encoder) -> str | None:
         return f"the processor of encoder '{name}' has settings that cannot be named: {error}"
     for fusion_name, served in model.served.items():
         fusion = cast(Fusion, model.fusions[fusion_name])
-        if name in served and encoder.grid is None and _sees_padding(fusion, encoder):
+        if name not in served or encoder.grid is not None:
+            continue
+        if _sees_padding(fusion, encoder) and _varies(encoder):
             return (
                 f"fusion '{fusion_name}' pools all tokens of encoder '{name}', whose number follows"
                 " the longest of a batch, so that features are not those of a file alone (whisper: "
                 "padding: max_seconds gives every file the same number)"
             )
     return None
+
+
+def _varies(encoder: Encoder) -> bool:
+    """Whether media of other sizes and lengths give items of other sizes."""
+    rng = np.random.default_rng(0)
+    shapes = set()
+    for size in (1, 3):
+        value: Any = rng.integers(0, 256, (8 * size, 32 * size, 48, 3), dtype=np.uint8)
+        if encoder.modality == "image":
+            value = value[0]
+        elif encoder.modality == "audio":
+            value = (rng.standard_normal(size * 8000).astype(np.float32), 16_000)
+        try:
+            result = encoder.processor({"type": encoder.modality, "value": value})
+        except Exception:  # a processor of files alone says nothing, so it may
+            return True
+        values = result[0] if isinstance(result, tuple) else result
+        shapes.add(values.shape[1:])
+    return len(shapes) > 1
 
 
 @torch.no_grad()

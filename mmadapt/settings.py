@@ -68,6 +68,8 @@ def _object(value: Any, above: frozenset[int]) -> Any:
         inside: Mapping[str, Any] = dict(value)
     elif is_dataclass(value):
         inside = {field.name: getattr(value, field.name) for field in fields(value)}
+    elif type(value).__reduce__ is not object.__reduce__:  # partial: its state is no attribute
+        inside = {"state": list(value.__reduce__())}
     elif hasattr(value, "__dict__"):
         inside = vars(value)
     else:

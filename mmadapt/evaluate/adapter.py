@@ -194,5 +194,14 @@ def chosen_split(resolved: ResolvedRecipe, split: str | None) -> str:
 
 
 def metric_builders(resolved: ResolvedRecipe) -> dict[str, partial[Metric]]:
-    """Functions that build the recipe's metrics, by name."""
-    return {part.name: partial(part.cls, part.config) for part in resolved.metrics}
+    """Functions that build the recipe's metrics, by name.
+
+    Each is built once here, so that what it lacks (Java) shows before anything is answered.
+
+    Raises:
+        MissingDependency: a metric needs what is not installed.
+    """
+    builders = {part.name: partial(part.cls, part.config) for part in resolved.metrics}
+    for build in builders.values():
+        build()
+    return builders
