@@ -23,9 +23,11 @@ class Meteor(CaptionMetric):
     single samples. Needs Java: `pip install 'mmadapt[java]'`.
     """
 
+    needs_java = "the metric 'meteor'"
+
     def score(self) -> tuple[dict[str, float], list[float], dict[str, Any]]:
         """Returns `meteor`; the score of a sample is its own METEOR."""
-        program = java.java("the metric 'meteor'")
+        program = java.java(self.needs_java)
         self.process = Process(program)
         pairs = zip(self.answers, self.references, strict=True)
         self.counts = [self.process.counts(answer, references) for answer, references in pairs]

