@@ -5,5 +5,13 @@ from mmadapt.testing.fusion import FusionContract
 from mmadapt.testing.head import HeadContract
 from mmadapt.testing.metric import MetricContract
 from mmadapt.testing.source import SourceContract
+from mmadapt.testing.streamed import StreamedSourceContract
 
-__all__ = ["EncoderContract", "FusionContract", "HeadContract", "MetricContract", "SourceContract"]
+__all__ = [
+    "EncoderContract",
+    "FusionContract",
+    "HeadContract",
+    "MetricContract",
+    "SourceContract",
+    "StreamedSourceContract",
+]
