@@ -9,6 +9,7 @@ from itertools import accumulate
 import numpy as np
 
 from mmadapt.contracts import Source
+from mmadapt.errors import DataError
 from mmadapt.types import Sample
 
 
@@ -18,10 +19,15 @@ class Mixture(Source):
     Args:
         sources: the parts.
         weights: shares of the parts in an epoch, in any unit; None: every sample once.
+
+    Raises:
+        DataError: a part has no samples.
     """
 
     def __init__(self, sources: Sequence[Source], weights: Sequence[float] | None = None) -> None:
         super().__init__(None)
+        if empty := [number for number, source in enumerate(sources) if not len(source)]:
+            raise DataError("data", None, f"part {empty[0] + 1} of the mixture has no samples")
         self.sources, self.weights = list(sources), weights
         self.ends = list(accumulate(map(len, self.sources)))
 

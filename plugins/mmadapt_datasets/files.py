@@ -82,7 +82,7 @@ def read_csv(path: str, columns: Iterable[str]) -> tuple[Path, list[Record]]:
         for row in reader:
             records.append(_row(file, reader.line_num, len(header), row))
     except csv.Error as error:
-        raise DataError(file, reader.line_num, f"is not CSV: {error}") from error
+        raise DataError(file, reader.reader.line_num, f"is not CSV: {error}") from error
     return file, records
 
 

@@ -21,6 +21,8 @@ from mmadapt_datasets.table import Columns, Files
 TEXT = ("txt", "text", "transcript", "caption")
 MAX_MEMBER = 2**31
 """Bytes of one file in a shard; a larger one is refused."""
+END_BYTES = 1024
+"""Zeros that end a tar file."""
 
 
 class WebdatasetConfig(BaseModel):
@@ -178,9 +180,18 @@ def members(shard: Path) -> Iterator[tuple[str, str, tuple[int, int]]]:
                 if member.size > MAX_MEMBER:
                     raise DataError(shard, member.name, f"has over {MAX_MEMBER} bytes")
                 yield name, extension.lower(), (member.offset_data, member.size)
+        _check_end(shard)
     except (OSError, tarfile.TarError, EOFError) as error:
         where = f" after '{name}'" if name else ""
         raise DataError(shard, None, f"is not a tar file, or damaged{where}: {error}") from error
+
+
+def _check_end(shard: Path) -> None:
+    """Raises `EOFError` where a shard lacks its end mark, because it was cut between two files."""
+    with shard.open("rb") as stream:
+        stream.seek(max(0, shard.stat().st_size - END_BYTES))
+        if any(stream.read()):
+            raise EOFError("it has no end mark, so it was cut short")
 
 
 def _is_text(extension: str) -> bool:

@@ -7,6 +7,7 @@ from mmadapt.data.build import training_view
 from mmadapt.data.mixture import Mixture, draws, shares
 from mmadapt.data.order import EpochSampler, weighted
 from mmadapt.data.views import EachReference, InMemory
+from mmadapt.errors import DataError
 
 
 def source(letter, count, references=1):
@@ -97,3 +98,9 @@ def test_each_pass_through_a_part_has_an_order_of_its_own():
     halves = [{name for _, name in ids(mixture, epoch) if name[0] == "a"} for epoch in (0, 1, 2)]
     assert halves[0] | halves[1] == {f"a{i}" for i in range(100)}  # two epochs are one pass
     assert halves[2] not in halves[:2]
+
+
+@pytest.mark.parametrize("weights", [None, [1, 1]])
+def test_a_part_without_samples_is_an_error(weights):
+    with pytest.raises(DataError, match="part 2 of the mixture has no samples"):
+        Mixture([source("a", 3), source("b", 0)], weights)

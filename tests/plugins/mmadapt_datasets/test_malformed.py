@@ -105,28 +105,6 @@ def test_a_mistake_is_named_with_its_place(tmp_path, name, file, spoil, says):
 
 
 @pytest.mark.parametrize("name", ALL)
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [
-        ("", "is not JSON|lacks the column"),
-        ("{", "is not JSON|lacks the column"),
-        ("null", "holds null|is null|lacks the column"),
-        ("[" * 100_000, "cannot be read|is not JSON|lacks the column|field larger"),
-        (b"\xff\xfe\x00".decode("latin-1"), "is not JSON|cannot be read|lacks the column"),
-    ],
-    ids=["empty", "cut", "null", "deep", "binary"],
-)
-def test_a_file_that_is_something_else(tmp_path, name, content, says):
-    dataset = ALL[name]()
-    options = dataset.write(tmp_path)
-    path = tmp_path / next(iter(dataset.files))
-    path.write_bytes(content.encode("latin-1"))
-    with pytest.raises(DataError, match=says) as caught:
-        dataset.source(dataset.source.Config(**options))
-    assert str(path) in str(caught.value)
-
-
-@pytest.mark.parametrize("name", ALL)
 def test_files_and_folders_that_do_not_exist(tmp_path, name):
     dataset = ALL[name]()
     options = dataset.write(tmp_path)

@@ -83,7 +83,7 @@ def test_what_a_table_cannot_give(tmp_path):
     with pytest.raises(DataError, match=r"no column 'pictur' \(columns.image\).*mean 'picture'"):
         hf(tmp_path / "a", image="pictur")
     for columns, says in [
-        ({"target": "empty"}, "0: 'empty' is empty"),
+        ({"target": "empty"}, "row 0: 'empty' is empty"),
         ({"image": "wrong"}, "neither encoded bytes nor the name of a file"),
         ({"image": "question"}, "'question' names the file 'a\\?', not its bytes"),
         ({"choices": "options", "answers": "wrong"}, "'wrong' is 7, but there are 2 choices"),
@@ -119,7 +119,7 @@ def test_files_that_rows_name_lie_below_the_root(tmp_path):
     )
     source = HfSource(config)
     assert source[1]["media"][0]["path"] == str(tmp_path / "media" / "b/c.png")
-    with pytest.raises(DataError, match=r"2: 'file' names .*x\.png', which leads outside"):
+    with pytest.raises(DataError, match=r"row 2: 'file' names .*x\.png', which leads outside"):
         source[2]
 
 
@@ -245,5 +245,5 @@ def test_encoded_bytes_train_and_a_damaged_row_is_named(tmp_path, kind):
     )
     assert result["steps"] == 2 and [p["id"] for p in result["predictions"]] == ["k0", "k2"]
     (failed,) = result["failed"]
-    place = f"{tmp_path / 'data'}:1 (sample k1)" if kind == "hf" else f"{tmp_path / 'a.tar'}:k1"
+    place = f"{tmp_path / 'data'}:row 1 (sample k1)" if kind == "hf" else f"{tmp_path / 'a.tar'}:k1"
     assert failed["id"] == "k1" and failed["reason"].startswith(f"{place}: cannot read image")

@@ -59,6 +59,28 @@ def test_a_question_has_answers_and_perhaps_choices(folder):
     assert len(source(folder, {"image": "2.png", "answers": people}, expand=True)) == 1
 
 
+def test_a_label_is_an_answer_where_nothing_else_is_said(folder):
+    labelled, chosen, beside = source(
+        folder,
+        {"image": "2.png", "label": "cat"},
+        {"image": "2.png", "label": 1, "choices": ["dog", "cat"]},
+        {"image": "2.png", "caption": "a cat sits", "label": 3},
+    )
+    assert labelled["answers"] == chosen["answers"] == ["cat"]
+    assert beside["target"] == "a cat sits" and "answers" not in beside
+    with pytest.raises(DataError, match="'label' must be text, not a number"):
+        source(folder, {"image": "2.png", "label": 1})
+
+
+def test_where_a_line_is_no_json_is_told_by_its_column(folder):
+    with pytest.raises(DataError, match=r"jsonl:2: is not JSON: Expecting .* at column 2$"):
+        source(folder, GOOD, "{oops")
+    with pytest.raises(DataError, match=r"jsonl:2: has the key 'id' twice in one object$"):
+        source(folder, GOOD, '{"id": 1, "id": 2}')
+    with pytest.raises(DataError, match=r"jsonl:1: is not JSON: a number in it is too long$"):
+        source(folder, '{"id": ' + "1" * 5000 + "}")
+
+
 def test_a_conversation_names_its_media_inside_or_beside(folder):
     image = {"type": "image", "path": "2.png"}
     clip = {"type": "video", "video": "clips/1.mp4", "start": 1}
@@ -211,5 +233,5 @@ def test_files_that_are_no_data_are_refused(folder):
     with pytest.raises(DataError, match="is a folder"):
         JsonlSource(JsonlConfig(path=str(folder)))
     (folder / "latin.jsonl").write_bytes(b'{"caption": "\xe9"}')
-    with pytest.raises(DataError, match="UTF-8"):
+    with pytest.raises(DataError, match=r"latin\.jsonl:1: is not UTF-8 text"):
         JsonlSource(JsonlConfig(path=str(folder / "latin.jsonl")))
