@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -39,17 +40,22 @@ class FeatureCache:
         model: composed; its encoders may move to another device before the first sample.
         data: the recipe's block: type of storage and limit.
         mixed: type of mixed precision in training; None without.
+        folder: of the cache; default: the one that all recipes share.
 
     Raises:
         MMAdaptError: the folder cannot be written.
     """
 
     def __init__(
-        self, model: MultimodalModel, data: DataConfig, mixed: torch.dtype | None = None
+        self,
+        model: MultimodalModel,
+        data: DataConfig,
+        mixed: torch.dtype | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.model = model
         self.dtype = None if data.cache_dtype is None else getattr(torch, data.cache_dtype)
-        folder = cache_folder()
+        folder = folder or cache_folder()
         self.store = FeatureStore(folder, int(data.cache_gib * GIBIBYTE))
         self._names: dict[tuple[str, str, torch.dtype | None], str] = {}
         self._weights: dict[tuple[str, int], str] = {}

@@ -30,6 +30,9 @@ Random = Annotated[
 ]
 Device = Annotated[str | None, typer.Option(help="Default: a GPU if there is one.")]
 Dtype = Annotated[str | None, typer.Option(help="Of the LM; default: the recipe's.")]
+Cache = Annotated[
+    bool, typer.Option("--cache", help="Measure training with and without the feature cache.")
+]
 NoTrain = Annotated[bool, typer.Option("--no-train", help="Measure generation only.")]
 
 
@@ -47,6 +50,7 @@ def bench(
     device: Device = None,
     dtype: Dtype = None,
     no_train: NoTrain = False,
+    cache: Cache = False,
     as_json: AsJson = False,
     allow_code: AllowCode = False,
 ) -> None:
@@ -56,6 +60,9 @@ def bench(
 
     files, overrides = recipes_and_overrides(recipes, "measure")
     resolved = [load_and_resolve(file, overrides, allow_code=allow_code) for file in files]
+    if cache:
+        _cache(resolved, rounds, as_json, allow_code)
+        return
     report: list[dict[str, Any]] = []
     counts: list[int | None] = [*_numbers("--items", items)]
     for count in counts or [None]:
@@ -75,6 +82,22 @@ def bench(
             if count is not None:
                 typer.echo(f"{count} items")
             typer.echo(table(results))
+    if as_json:
+        typer.echo(json.dumps(report, indent=2))
+
+
+def _cache(resolved: list[Any], rounds: int, as_json: bool, allow_code: bool) -> None:
+    """Measure recipes with their own media."""
+    from mmadapt.bench.epochs import bench_cache, epoch_table
+    from mmadapt.quiet import quiet_transformers
+
+    report = {}
+    for recipe in resolved:
+        with quiet_transformers():
+            rows = bench_cache(recipe, rounds=rounds, allow_code=allow_code, progress=not as_json)
+        report[recipe.recipe.name] = [row.to_dict() for row in rows]
+        if not as_json:
+            typer.echo(f"{recipe.recipe.name}\n{epoch_table(rows)}")
     if as_json:
         typer.echo(json.dumps(report, indent=2))
 
