@@ -101,7 +101,7 @@ class FeatureCache:
             own = cast(Encoder, self.model.encoders[encoder])
             about = about_set(own, cast(Fusion, self.model.fusions[fusion]), self._weights, encoder)
             about["computed"] |= {"mixed_precision": None if mixed is None else str(mixed)}
-            about["computed"] |= {"device": self.model.device.type}
+            about["computed"] |= {"device": _device(own).type}
             about["stored"] = None if self.dtype is None else str(self.dtype)
             text = json.dumps(about, sort_keys=True)
             name = hashlib.sha256(text.encode()).hexdigest()[:20]
@@ -112,6 +112,10 @@ class FeatureCache:
     def close(self) -> None:
         """Writes the hashes of media that are new."""
         self.reader.contents.save()
+
+
+def _device(encoder: Encoder) -> torch.device:
+    return next((parameter.device for parameter in encoder.parameters()), torch.device("cpu"))
 
 
 def _autocast(device: torch.device) -> torch.dtype | None:

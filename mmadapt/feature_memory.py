@@ -87,7 +87,7 @@ class FeatureMemory:
     ) -> dict[str, Features]:
         rows: list[Row | None] = [None if key is None else self.cache.get(key) for key in keys]
         if "features" in inputs:
-            whole = _whole(inputs, self.model.device)
+            whole = _whole(inputs, inputs["values"].device)
             for number, b in enumerate(inputs["features"]["rows"]):
                 rows[b] = {fusion: cut_row(given, number) for fusion, given in whole.items()}
         first: dict[Hashable, int] = {}
