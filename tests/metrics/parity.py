@@ -23,7 +23,7 @@ INTRODUCTION = """# Metrics beside the reference tools
 Made-up answers with one to five references each: contractions, hyphens, digits, quotes, letters
 beyond ASCII, empty and repeated texts (`tests/metrics/captions.py`, by seed). Written by
 
-<!-- not run: takes minutes -->
+<!-- not run: takes several minutes of CPU -->
 ```bash
 {command}
 ```
