@@ -19,6 +19,7 @@ from mmadapt.composition import fusion_context, refuse_reserved_names
 from mmadapt.configurations import Configurations, placed
 from mmadapt.contracts import EncoderInfo, Fusion
 from mmadapt.errors import MMAdaptError, RecipeError
+from mmadapt.feature_refusals import refuse_recipe
 from mmadapt.lm import load_config, load_tokenizer
 from mmadapt.lora import add_lora
 from mmadapt.previews import previews, sources_here
@@ -91,6 +92,8 @@ def dry_run(recipe: Recipe | ResolvedRecipe, allow_code: bool = False) -> Report
     infos = {name: part.cls.info(configs[name]) for name, part in recipe.encoders.items()}
     tokenize, notes = _tokenizer(parts, files)
     fusions = _meta_fusions(recipe, lm, infos, tokenize)
+    if parts.data.cache:
+        refuse_recipe(parts, fusions)
     trainable, kinds = _lora(parts, lm), Counter[str]()
     if trainable:
         kinds["lm: LoRA"] = sum(trainable.values())

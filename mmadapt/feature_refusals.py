@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -20,8 +21,12 @@ if TYPE_CHECKING:
 _OFF = "set data.cache: false"
 
 
-def refuse_recipe(recipe: Recipe) -> None:
-    """Refuses what the recipe alone tells: random media, and encoders that train.
+def refuse_recipe(recipe: Recipe, fusions: Iterable[Fusion] = ()) -> None:
+    """Refuses what is known before weights are loaded: random media, and encoders that change.
+
+    Args:
+        recipe: the recipe.
+        fusions: of it, where they are built already.
 
     Raises:
         RecipeError: with every reason.
@@ -43,6 +48,16 @@ def refuse_recipe(recipe: Recipe) -> None:
                 f"{_OFF} or leave its blocks frozen",
             )
         )
+    problems += [
+        recipe.problem(
+            ("data", "cache"),
+            f"fusion '{fusion.name}' edits its encoder (adem: bottleneck), so features change in "
+            "training and cannot be cached",
+            _OFF,
+        )
+        for fusion in fusions
+        if fusion.edits_encoders
+    ]
     if problems:
         raise RecipeError(problems)
 

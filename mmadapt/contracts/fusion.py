@@ -143,6 +143,11 @@ class Fusion(nn.Module):
         """Edits frozen modules in place (bottlenecks in an encoder); None if it does not."""
         return None
 
+    @property
+    def edits_encoders(self) -> bool:
+        """Whether `rewrite` edits an encoder, so that its features change while it trains."""
+        return False
+
     def aux_loss(self, state: State) -> Tensor | None:
         """A loss to add, read from `state.aux[self.name]`, keyed by layer."""
         return None

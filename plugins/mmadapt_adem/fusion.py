@@ -173,6 +173,11 @@ class AdemFusion(Fusion):
         scores = drop_lowest(scores, self.config.gamma, memory.get("mask"), memory.get("counts"))
         return scores @ memory["values"]
 
+    @property
+    def edits_encoders(self) -> bool:
+        """With bottlenecks it does."""
+        return self.config.bottleneck is not None
+
     def rewrite(self, encoders: Mapping[str, Encoder], lm: nn.Module) -> Rewrite | None:
         """Hooks a bottleneck beside each MLP of the encoders served; `undo` takes them out."""
         self._know(lm)

@@ -3,6 +3,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 
+from mmadapt.checking import dry_run
 from mmadapt.composition import compose
 from mmadapt.contracts import Processor
 from mmadapt.errors import RecipeError
@@ -88,6 +89,13 @@ def test_an_encoder_that_a_fusion_edits_is_refused():
     found = model("adem", bottleneck=4)
     with pytest.raises(RecipeError, match=r"'image'.*bottleneck"):
         feature_cache(found, found.recipe, wanted=True)
+
+
+def test_check_refuses_it_before_anything_is_loaded():
+    published = ["fusion.cls=false", "fusion.bottleneck=4", "data.cache=true"]
+    recipe = load_recipe("recipes/video_caption_adem.yaml", published)
+    with pytest.raises(RecipeError, match="fusion 'adem' edits its encoder"):
+        dry_run(recipe)
 
 
 def test_an_encoder_that_trains_is_refused():
