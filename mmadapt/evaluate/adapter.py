@@ -101,7 +101,6 @@ def evaluate_adapter(
         **main.settings,
     }
     summary |= {"failed": main.failed, "data": quarantine.counts()}
-    summary["computed_again_alone"] = sum(result.alone for result in rows.values())
     summary["seconds"] = time.perf_counter() - started
     if folder is not None and ranks.rank() == 0:
         folder.write(summary, main.predictions)

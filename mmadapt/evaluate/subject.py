@@ -48,7 +48,7 @@ def evaluation_recipe(
         return load_recipe(adapter / RECIPE, overrides)
     node, given = read_node(adapter / RECIPE), read_node(other)
     if unknown := [key for key in given.value if key not in Recipe.model_fields]:
-        place, hint = given.value[unknown[0]].place, did_you_mean(unknown[0], Recipe.model_fields)
+        place, hint = given.value[unknown[0]].key, did_you_mean(unknown[0], Recipe.model_fields)
         raise RecipeError([place.problem(unknown[0], "unknown key", hint)])
     parts = {key: given.value[key] for key in REPLACED if key in given.value}
     if not parts:

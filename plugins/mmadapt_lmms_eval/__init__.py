@@ -1,0 +1,1 @@
+"""The lmms-eval model `mmadapt`: its benchmarks on a saved adapter."""
