@@ -59,7 +59,7 @@ def explanation(error: Exception, advice: str = "") -> str | None:
     if type(error).__name__ == "SafetensorError" and (match := _SAFETENSORS_WRITE.search(text)):
         return f"weights cannot be written: {_first_line(match[0])}: free what they need"
     if isinstance(error, RuntimeError) and _TORCH_WRITE.search(text):
-        return f"a checkpoint cannot be written (is the disk full?): {_first_line(text)}"
+        return "a checkpoint cannot be written: the disk is full, or a quota or limit is reached"
     if isinstance(error, RuntimeError) and (match := _WORKER.search(text)):
         reason = _first_line(match[1]).rstrip(". ")
         return (

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 import torch
 from torch import nn
+from tqdm import tqdm
 from transformers import Trainer
 from transformers.trainer_callback import TrainerState
 
@@ -131,6 +133,9 @@ class GuardedTrainer(Trainer):
         self._bad_loss = None
         ids = [name for own in gather(self._ids) for name in own]
         self.log({SKIPPED: ids, "reason": what})  # type: ignore[dict-item]
+        if self.is_world_process_zero():
+            step = self.state.global_step + 1
+            tqdm.write(f"step {step} is left out: {what} for {_some(ids)}", file=sys.stderr)
         return 0.0
 
     def _skips_left(self) -> int:

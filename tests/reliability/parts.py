@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import torch
 
 from mmadapt.recipe import load_recipe
 from tests import world
+from tests.toy import EverySite
 
 ROOT = Path(__file__).parents[2]
 HERE = "tests.reliability.parts"
@@ -63,14 +65,29 @@ class PoisonedEncoder(world.ColourEncoder):
         self.processor = PoisonedProcessor()
 
 
+class Hungry(EverySite):
+    """Asks for more memory than a process may have, in its third step."""
+
+    def __init__(self, config: Any, context: Any) -> None:
+        super().__init__(config, context)
+        self.steps = 0
+
+    def prepare(self, features: Any, state: Any) -> Any:
+        self.steps += self.training
+        if self.steps == 3 and "MMADAPT_TEST_LIMIT" in os.environ:
+            _, hard = resource.getrlimit(resource.RLIMIT_AS)
+            resource.setrlimit(resource.RLIMIT_AS, (64 * 2**30, hard))
+            torch.ones(64 * 2**30, dtype=torch.uint8)
+        return super().prepare(features, state)
+
+
 def command(path: Path, folder: Path, *more: str, processes: int = 1) -> list[str]:
     """The command of a run, by torchrun where there are several processes."""
     start = [sys.executable]
     if processes > 1:
         start += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    return [*start, "-m", "mmadapt.cli", "train", str(path), "--allow-code", "-o", str(folder)] + [
-        *more
-    ]
+    options = [str(path), "--allow-code", "-o", str(folder), *more]
+    return [*start, "-m", "mmadapt.cli", "train", *options]
 
 
 def write(path: Path, lm: Path, source: dict[str, Any] | None = None, **blocks: Any) -> Path:

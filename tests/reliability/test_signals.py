@@ -125,9 +125,9 @@ def test_handlers_are_given_back_and_other_processes_are_left_alone():
         signal.raise_signal(signal.SIGTERM)
         assert stop.received is None
     assert signal.getsignal(signal.SIGTERM) == before
-    with pytest.raises(Stopped, match="stopped by SIGUSR2; continue with --resume"):
-        with StopRequest().heard():
-            signal.raise_signal(signal.SIGUSR2)
+    told = pytest.raises(Stopped, match="stopped by SIGUSR2; continue with --resume")
+    with told, StopRequest().heard():
+        signal.raise_signal(signal.SIGUSR2)
 
 
 def test_the_command_that_resumes():
