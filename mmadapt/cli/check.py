@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
 from typing import Annotated, Any
 
 import typer
 
 from mmadapt.cli.options import AllowCode, AsJson, recipes_and_overrides
 
+Memory = Annotated[
+    bool,
+    typer.Option("--memory/--no-memory", help="Estimate what a training step takes (seconds)."),
+]
 Recipes = Annotated[
     list[str],
     typer.Argument(metavar="RECIPE...", help="Recipe files, and KEY=VALUE laid over each."),
 ]
 
 
-def check(recipes: Recipes, as_json: AsJson = False, allow_code: AllowCode = False) -> None:
+def check(
+    recipes: Recipes,
+    as_json: AsJson = False,
+    allow_code: AllowCode = False,
+    memory: Memory = True,
+) -> None:
     """Tell what is wrong with recipes before any weights are loaded."""
 
     files, overrides = recipes_and_overrides(recipes, "check")
-    results = [_checked(file, overrides, allow_code) for file in files]
+    results = [_checked(file, overrides, allow_code, memory) for file in files]
     if as_json:
-        plain = [
-            result | ({"report": result["report"].to_dict()} if result["ok"] else {})
-            for result in results
-        ]
+        plain = [result | (_plain(result) if result["ok"] else {}) for result in results]
         typer.echo(json.dumps(plain, indent=2, default=str))
     else:
         for result in results:
@@ -34,7 +40,7 @@ def check(recipes: Recipes, as_json: AsJson = False, allow_code: AllowCode = Fal
         raise typer.Exit(2)
 
 
-def _checked(file: str, overrides: list[str], allow_code: bool) -> dict[str, Any]:
+def _checked(file: str, overrides: list[str], allow_code: bool, memory: bool) -> dict[str, Any]:
     """Check one recipe; its mistakes are part of the result, so that the others are checked too."""
     from mmadapt.errors import MMAdaptError, Problem, RecipeError
     from mmadapt.recipe import load_and_resolve
@@ -44,12 +50,26 @@ def _checked(file: str, overrides: list[str], allow_code: bool) -> dict[str, Any
         from mmadapt.checking import dry_run
 
         report = dry_run(resolved, allow_code=allow_code)
+        estimated = None
+        if memory:
+            from mmadapt.footprint import estimate
+
+            estimated = estimate(resolved)
     except RecipeError as error:
         return {"recipe": file, "ok": False, "problems": [asdict(item) for item in error.problems]}
     except MMAdaptError as error:
         problem = Problem(file, 0, 0, "", str(error))
         return {"recipe": file, "ok": False, "problems": [asdict(problem)]}
-    return {"recipe": file, "ok": True, "report": report}
+    return {"recipe": file, "ok": True, "report": report, "memory": estimated}
+
+
+def _plain(result: dict[str, Any]) -> dict[str, Any]:
+    """A report and an estimate as plain data."""
+    memory = result["memory"]
+    return {
+        "report": result["report"].to_dict(),
+        "memory": asdict(memory) if is_dataclass(memory) else memory,  # type: ignore[arg-type]
+    }
 
 
 def _print(result: dict[str, Any]) -> None:
@@ -57,6 +77,8 @@ def _print(result: dict[str, Any]) -> None:
 
     if result["ok"]:
         typer.echo(f"{result['recipe']}: ok\n{result['report']}")
+        if result["memory"] is not None:
+            typer.echo(f"\n{result['memory']}")
         return
     for problem in result["problems"]:
         typer.echo(str(Problem(**problem)), err=True)

@@ -10,6 +10,9 @@ from mmadapt.errors import ModelError
 from tests.core.recipe.samples import RECIPE, make_registry
 
 
+GOOD = "good.yaml: ok\nall joints fit\n\nmemory: 3 bytes\n"
+
+
 class Report:
     """Stands in for the report of the dry run, which has its own tests."""
 
@@ -31,6 +34,8 @@ def check(monkeypatch, tmp_path):
         return Report()
 
     monkeypatch.setitem(sys.modules, "mmadapt.checking", types.SimpleNamespace(dry_run=dry_run))
+    estimate = types.SimpleNamespace(estimate=lambda recipe: "memory: 3 bytes")
+    monkeypatch.setitem(sys.modules, "mmadapt.footprint", estimate)
     monkeypatch.setattr("mmadapt.recipe.check.get_registry", make_registry)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "good.yaml").write_text(RECIPE)
@@ -43,14 +48,14 @@ def check(monkeypatch, tmp_path):
 
 def test_a_good_recipe(check):
     result = check("good.yaml", "train.max_steps=3")
-    assert (result.exit_code, result.stdout) == (0, "good.yaml: ok\nall joints fit\n")
+    assert (result.exit_code, result.stdout) == (0, GOOD)
     assert check.seen[0].recipe.train.arguments["max_steps"] == 3
 
 
 def test_every_recipe_is_checked_although_one_is_bad(check):
     result = check("bad.yaml", "gone.yaml", "good.yaml")
     assert result.exit_code == 2
-    assert result.stdout == "good.yaml: ok\nall joints fit\n"
+    assert result.stdout == GOOD
     bad, gone = result.stderr.splitlines()
     assert bad.startswith("bad.yaml:5:47: fusion.alpa: unknown option")
     assert gone == "gone.yaml: model gone cannot be loaded"
@@ -63,7 +68,12 @@ def test_json_tells_the_same(check):
     [problem] = bad["problems"]
     assert (problem["file"], problem["line"], problem["column"]) == ("bad.yaml", 5, 47)
     assert (problem["key"], problem["hint"]) == ("fusion.alpa", "did you mean 'alpha'?")
+    assert good.pop("memory") == "memory: 3 bytes"
     assert good == {"recipe": "good.yaml", "ok": True, "report": {"joints": []}}
+
+
+def test_memory_may_be_left_out(check):
+    assert check("good.yaml", "--no-memory").stdout == "good.yaml: ok\nall joints fit\n"
 
 
 def test_overrides_alone_are_no_recipe(check):

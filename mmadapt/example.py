@@ -1,0 +1,161 @@
+"""An example of what a recipe trains: its model without weights, a batch of its data's size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch._guards import active_fake_mode
+from torch._subclasses.fake_tensor import unset_fake_temporarily
+from transformers import AutoModelForCausalLM
+
+from mmadapt.composition import fusion_context
+from mmadapt.configurations import Configurations, placed
+from mmadapt.contracts import Encoder, Source, encoder_info
+from mmadapt.data.build import training_view
+from mmadapt.errors import MMAdaptError
+from mmadapt.lm import load_config, load_tokenizer
+from mmadapt.model import MultimodalModel
+from mmadapt.previews import sources_here
+from mmadapt.recipe import LMPart, ResolvedRecipe
+from mmadapt.text import add_special_tokens
+from mmadapt.types import IGNORE_INDEX, MediaInputs
+from mmadapt.unfreeze import unfreeze
+
+_BATCH_SIZE = 8  # of transformers.TrainingArguments
+_LOOKED_AT = 32  # samples
+_LONGEST = 512  # tokens, where neither data nor recipe say more
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The batch that is counted.
+
+    Args:
+        size: samples of one forward.
+        text_tokens: of a sample, what a fusion inserts not counted.
+        labelled_tokens: of these, how many are learnt.
+    """
+
+    size: int
+    text_tokens: int
+    labelled_tokens: int
+
+
+def untrained_model(resolved: ResolvedRecipe, tokenize: Any = None) -> MultimodalModel:
+    """The composed model with random weights; imagined ones inside `imagined()`."""
+    recipe = resolved.recipe
+    files = Configurations(recipe)
+    lm = _untrained_lm(recipe.lm, files)
+    encoders = {
+        name: part.cls(placed(part.config, files)) for name, part in resolved.encoders.items()
+    }
+    served = {str(part.name): list(part.encoders or encoders) for part in recipe.fusions}
+    fusions = [
+        part.cls(part.config, _context(name, lm, {n: encoders[n] for n in served[name]}, tokenize))
+        for name, part in zip(served, resolved.fusions, strict=True)
+    ]
+    head = resolved.head.cls(resolved.head.config)
+    options = {"lm_dropout": recipe.lm.dropout, "lora": recipe.lm.lora}
+    model = MultimodalModel(
+        lm, None, encoders, fusions, head, served=served, recipe=recipe, **cast(Any, options)
+    )
+    unfreeze(model, recipe, {name: encoder.num_levels for name, encoder in encoders.items()})
+    return model
+
+
+def example_media(encoder: Encoder, batch_size: int) -> MediaInputs:
+    """What the collator makes of one noisy medium a sample; imagined inside `imagined()`."""
+    with unset_fake_temporarily():
+        found = encoder.processor({"type": encoder.modality, "value": _noise(encoder)})
+        values, mask = found if isinstance(found, tuple) else (found, None)
+        item = torch.zeros(batch_size, len(values), dtype=torch.long)
+    batch: MediaInputs = {"values": _repeated(values, batch_size), "item": item}
+    if mask is not None:
+        batch["mask"] = mask.expand(batch_size, *mask.shape).contiguous()
+    return batch
+
+
+def typical_batch(resolved: ResolvedRecipe) -> tuple[Batch, str]:
+    """The batch of a training step, and where its lengths come from.
+
+    Args:
+        resolved: the recipe; its first training samples are tokenised where data and tokenizer are
+            here, and the longest counts.
+    """
+    train = resolved.recipe.train.arguments
+    size = int(train.get("per_device_train_batch_size", _BATCH_SIZE))
+    lengths = _lengths(resolved)
+    if lengths:
+        tokens, labelled = (max(column) for column in zip(*lengths, strict=True))
+        return Batch(size, tokens, labelled), f"the longest of the first {len(lengths)} samples"
+    limit = resolved.recipe.data.max_length
+    tokens = limit or _LONGEST
+    why = "data.max_length" if limit else "taken for granted"
+    return Batch(size, tokens, max(tokens // 2, 1)), f"{why}, half of it learnt: no data here"
+
+
+def _lengths(resolved: ResolvedRecipe) -> list[tuple[int, int]]:
+    """Tokens, and learnt ones, of the first training samples; none where they cannot be had."""
+    try:
+        source = sources_here(resolved)[0].get("train")
+        tokenizer = load_tokenizer(resolved.recipe.lm)
+        head = resolved.head.cls(resolved.head.config)
+        add_special_tokens(tokenizer, head.special_tokens, len(tokenizer) + 64)
+        if not isinstance(source, Source):
+            return []
+        view = training_view(source)
+        found = []
+        for number in range(min(len(view), _LOOKED_AT)):
+            text = head.encode(view[number], tokenizer, with_target=True)
+            learnt = sum(label != IGNORE_INDEX for label in text.labels)
+            found.append((len(text.input_ids), learnt))
+        return found
+    except MMAdaptError:
+        return []
+
+
+def _untrained_lm(part: LMPart, files: Configurations) -> Any:
+    config = load_config(part, files.place(part.model))
+    dtype = getattr(config, "dtype", None) if part.dtype == "auto" else part.dtype
+    options = {"attn_implementation": part.attn_implementation} if part.attn_implementation else {}
+    named = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+    return AutoModelForCausalLM.from_config(config, dtype=named or torch.float32, **options)
+
+
+def _context(name: str, lm: nn.Module, encoders: Mapping[str, Encoder], tokenize: Any) -> Any:
+    infos = {key: encoder_info(encoder) for key, encoder in encoders.items()}
+    return replace(fusion_context(name, lm, None, infos), tokenize=tokenize)
+
+
+def _noise(encoder: Encoder) -> Any:
+    """Ten seconds of sound, a picture, or a clip."""
+    rng = np.random.default_rng(0)
+    if encoder.modality == "audio":
+        return rng.standard_normal(160_000).astype(np.float32), 16_000
+    frames = () if encoder.modality == "image" else (max(encoder.num_items, 8),)
+    return rng.integers(0, 256, (*frames, 256, 256, 3), dtype=np.uint8)
+
+
+def _repeated(values: Tensor, count: int) -> Tensor:
+    """(count, *shape) copies, imagined where values of floats are."""
+    if active_fake_mode() is None:
+        return values.expand(count, *values.shape).contiguous()
+    return torch.empty(count, *values.shape, dtype=values.dtype)
+
+
+def step_text(model: MultimodalModel, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Ids, mask and labels (b, s), real ones, of which one sample is a token shorter."""
+    vocabulary = int(model.config.get_text_config().vocab_size)
+    with unset_fake_temporarily():
+        ids = torch.arange(batch.size * batch.text_tokens) % min(vocabulary, 1000)
+        ids = ids.reshape(batch.size, batch.text_tokens)
+        mask = torch.ones_like(ids, dtype=torch.bool)
+        mask[0, -1] = batch.text_tokens < 2
+        labels = ids.clone()
+        labels[:, : -batch.labelled_tokens] = IGNORE_INDEX
+    return ids, mask, labels

@@ -1,0 +1,58 @@
+"""The memory that `check` foretells, beside what a real step takes; `tests.memory.estimate`."""
+
+import pytest
+import torch
+
+from mmadapt.example import Batch, typical_batch
+from mmadapt.footprint import ADAPTER, LM, LOSS, OPTIMISER, estimate, footprint
+from mmadapt.lm import load_config
+from mmadapt.recipe import load_and_resolve
+from tests.memory.estimate import recipe_of, row
+
+
+@pytest.mark.parametrize(
+    ("fusion", "checkpointing", "batch_size"),
+    [("adem", False, 8), ("epalm", True, 2), ("evlm", True, 8), ("prefix", False, 2)],
+)
+def test_estimate_and_measured_peak(fusion, checkpointing, batch_size):
+    found = row("embedded", fusion, checkpointing, batch_size)
+    assert abs(found.error) < 0.25
+    assert abs(found.error_of_step) < 0.25
+
+
+def test_parts_are_those_of_the_model():
+    resolved = recipe_of("embedded", "adem", False, 2)
+    small, large = (footprint(resolved, Batch(2, 16, labelled)) for labelled in (4, 8))
+    assert small.static[ADAPTER] * 2 == small.static[OPTIMISER]
+    vocabulary = load_config(resolved.recipe.lm).vocab_size
+    lines = str(small).splitlines()
+    assert lines[0].endswith("(estimate for 2 x 16 text tokens, 4 of them learnt)")
+    assert "most at one moment" in lines[-1]
+    grown = large.activations[LOSS] - small.activations[LOSS]
+    assert grown >= 2 * 4 * vocabulary * 4  # logits at labelled positions alone
+
+
+def test_quantised_weights_count_by_their_bits():
+    pytest.importorskip("bitsandbytes")
+    full = load_and_resolve("recipes/image_caption_adem.yaml", ["lm.dtype=float32"])
+    few = load_and_resolve("recipes/image_caption_adem.yaml", ["lm.quantization=4bit"])
+    batch = Batch(2, 16, 4)
+    assert footprint(few, batch).static[LM] < 0.5 * footprint(full, batch).static[LM]
+
+
+def test_the_batch_is_that_of_the_data():
+    resolved = load_and_resolve("recipes/image_caption_adem.yaml")
+    batch, source = typical_batch(resolved)
+    assert batch.size == resolved.recipe.train.arguments["per_device_train_batch_size"]
+    assert 0 < batch.labelled_tokens < batch.text_tokens
+    assert source.startswith("the longest of the first")
+    changed = ["data.train.path=gone", "data.train.use=jsonl", "data.max_length=40"]
+    unknown = load_and_resolve("recipes/image_caption_adem.yaml", changed)
+    assert typical_batch(unknown)[0].text_tokens == 40
+
+
+def test_a_model_of_billions_is_counted_without_memory():
+    found = estimate(load_and_resolve("recipes/paper/adem_7b_coco.yaml"))
+    assert found.static[LM] == pytest.approx(2 * 6.74e9, rel=0.01)
+    assert found.peak > found.static[LM]
+    assert not torch.cuda.is_initialized()
