@@ -33,6 +33,13 @@ Dtype = Annotated[str | None, typer.Option(help="Of the LM; default: the recipe'
 Cache = Annotated[
     bool, typer.Option("--cache", help="Measure training with and without the feature cache.")
 ]
+Data = Annotated[
+    bool, typer.Option("--data", help="Measure the loader, and how long training waits for it.")
+]
+Workers = Annotated[
+    str | None,
+    typer.Option(help="With --data: numbers of loader workers, such as 0,2; default: training's."),
+]
 NoTrain = Annotated[bool, typer.Option("--no-train", help="Measure generation only.")]
 
 
@@ -51,6 +58,8 @@ def bench(
     dtype: Dtype = None,
     no_train: NoTrain = False,
     cache: Cache = False,
+    data: Data = False,
+    workers: Workers = None,
     as_json: AsJson = False,
     allow_code: AllowCode = False,
 ) -> None:
@@ -62,6 +71,9 @@ def bench(
     resolved = [load_and_resolve(file, overrides, allow_code=allow_code) for file in files]
     if cache:
         _cache(resolved, rounds, as_json, allow_code)
+        return
+    if data:
+        _data(resolved, _numbers("--workers", workers, 0), rounds, as_json, allow_code)
         return
     report: list[dict[str, Any]] = []
     counts: list[int | None] = [*_numbers("--items", items)]
@@ -102,10 +114,28 @@ def _cache(resolved: list[Any], rounds: int, as_json: bool, allow_code: bool) ->
         typer.echo(json.dumps(report, indent=2))
 
 
-def _numbers(option: str, text: str | None) -> list[int]:
+def _data(
+    resolved: list[Any], workers: list[int], steps: int, as_json: bool, allow_code: bool
+) -> None:
+    """Measure how fast the media of recipes come."""
+    from mmadapt.bench.loading import bench_data, loading_text
+    from mmadapt.quiet import quiet_transformers
+
+    report = []
+    for recipe in resolved:
+        with quiet_transformers():
+            found = bench_data(recipe, workers=workers, steps=steps, allow_code=allow_code)
+        report.append(found.to_dict())
+        if not as_json:
+            typer.echo(loading_text(found))
+    if as_json:
+        typer.echo(json.dumps(report, indent=2))
+
+
+def _numbers(option: str, text: str | None, least: int = 1) -> list[int]:
     from mmadapt.errors import RecipeError
 
     words = [word.strip() for word in (text or "").split(",") if word.strip()]
-    if not all(word.isdigit() and int(word) for word in words):
-        raise RecipeError(f"{option} {text}: must be whole numbers from 1 on, such as 1,4")
+    if not all(word.isdecimal() and int(word) >= least for word in words):
+        raise RecipeError(f"{option} {text}: must be whole numbers from {least} on, such as 1,4")
     return [int(word) for word in words]
