@@ -1,14 +1,19 @@
 """The cache between a dataset and a model: the world's media as real files."""
 
+import itertools
+
 import pytest
 import torch
 
 from mmadapt.composition import compose
+from mmadapt.contracts import StreamedSource
 from mmadapt.data.cache import MemoryCache
 from mmadapt.data.collate import Collator
 from mmadapt.data.dataset import MediaDataset
 from mmadapt.data.features.folder import sets_in
 from mmadapt.data.items import Item
+from mmadapt.data.loader import batches
+from mmadapt.data.streamed import StreamedDataset
 from mmadapt.data.views import InMemory
 from mmadapt.feature_cache import feature_cache
 from mmadapt.feature_memory import FeatureMemory
@@ -206,3 +211,48 @@ def test_mixed_precision_has_a_set_of_its_own(lm, place):
         [{"type": "image", "path": "c0/0"}], {"image": "image"}, training=False
     )
     assert other[0].rows is None
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_loader_workers_find_what_is_there(lm, place, workers):
+    def losses(run):
+        found = []
+        with run.memory.used():
+            for _, batch in batches(run.dataset(), 5, with_labels=True, workers=workers):
+                assert "failed" not in batch
+                found.append((run.model(**batch).loss.item(), "values" in batch["media"]["image"]))
+        return found
+
+    first, second = losses(Run(lm)), losses(Run(lm))
+    assert [encoded for _, encoded in first] == [True] * 5
+    assert [encoded for _, encoded in second] == [False] * 5
+    assert [loss for loss, _ in second] == [loss for loss, _ in first]
+
+
+def test_streamed_samples_come_from_the_cache_too(lm, place, monkeypatch):
+    class Stream(StreamedSource):
+        shards = ("one", "two")
+
+        def read(self, shard):
+            yield from range(12 * shard, 12 * shard + 12)
+
+        def sample(self, record):
+            return world.ColourSource(world.ColourConfig())[record]
+
+    def loss(run):
+        world.CALLS.clear()
+        dataset = StreamedDataset(
+            Stream(None),
+            run.model.head,
+            run.model.require_tokenizer(),
+            run.model.processors,
+            training=True,
+            cache=run.cache,
+        )
+        batch = Collator(0)(list(itertools.islice(dataset, 6)))
+        batch.pop("marks")
+        with run.memory.used():
+            return run.model(**batch).loss.item(), len(world.CALLS)
+
+    first, read = loss(Run(lm))
+    assert read == 6 and loss(Run(lm)) == (first, 0)
