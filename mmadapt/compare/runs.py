@@ -112,6 +112,8 @@ def compare_runs(folders: Sequence[str | Path]) -> RunComparison:
                 f"'{other[0]}' are {runs[0].references[other[0]]} in one and "
                 f"{run.references[other[0]]} in the other"
             )
+    for metric in metrics:
+        _check_computed_alike(metric, runs)
     intervals: dict[str, dict[str, Interval]] = {}
     differences: dict[str, dict[tuple[str, str], Difference]] = {}
     for metric in metrics:
@@ -122,6 +124,25 @@ def compare_runs(folders: Sequence[str | Path]) -> RunComparison:
             for one, other in combinations(scores, 2)
         }
     return RunComparison(len(common), len(set.union(*sets)) - len(common), intervals, differences)
+
+
+# What differs between runs scored alike: how many samples, and what was found.
+_FOUND = {"samples", "interval", "per_sample_mean", "document_frequencies", "note"}
+
+
+def _check_computed_alike(metric: str, runs: Sequence[Run]) -> None:
+    """Refuses scores of one name that were computed in two ways: version, tokenizer, normaliser."""
+    used = [((run.report.get("settings") or {}).get("metrics") or {}).get(metric) for run in runs]
+    for run, other in zip(runs[1:], used[1:], strict=True):
+        first = used[0]
+        if not isinstance(first, dict) or not isinstance(other, dict):
+            continue  # not recorded
+        keys = sorted((set(first) | set(other)) - _FOUND)
+        if changed := [key for key in keys if first.get(key) != other.get(key)]:
+            raise MMAdaptError(
+                f"{runs[0].name} and {run.name} computed {metric} in different ways: "
+                f"{', '.join(changed)} differ; score both anew with mmadapt evaluate"
+            )
 
 
 def read_run(folder: str | Path) -> Run:
@@ -144,7 +165,9 @@ def read_run(folder: str | Path) -> Run:
         raise MMAdaptError(f"{path} has no predictions.jsonl: its recipe named no metric or split")
     scores: dict[str, dict[str, float]] = {}
     references: dict[str, list[str]] = {}
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), start=1):
+        if not line:
+            continue
         try:
             record = json.loads(line)
             for metric, score in record["scores"].items():

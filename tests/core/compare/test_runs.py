@@ -59,3 +59,20 @@ def test_what_cannot_be_compared(tmp_path):
     (one / "predictions.jsonl").unlink()
     with pytest.raises(MMAdaptError, match="has no predictions"):
         compare_runs([one, one])
+
+
+def test_scores_computed_in_two_ways_are_not_compared(tmp_path):
+    folders = [run(tmp_path / name, scores(0.0, 1.0), name) for name in "ab"]
+    for folder, tokenizer in zip(folders, ("builtin", "ptb"), strict=True):
+        used = {"exact_match": {"version": "1", "tokenizer": tokenizer, "samples": 2}}
+        report = {"name": folder.name, "settings": {"metrics": used}}
+        (folder / "metrics.json").write_text(json.dumps(report))
+    with pytest.raises(MMAdaptError, match="a and b computed exact_match .*: tokenizer differ"):
+        compare_runs(folders)
+
+
+def test_an_answer_may_hold_any_character(tmp_path):
+    one = run(tmp_path / "1", scores(1.0, 0.0), "one")
+    line = {"id": "s0", "answer": "a\u2028b", "scores": {"exact_match": 1.0}}
+    (one / "predictions.jsonl").write_text(json.dumps(line, ensure_ascii=False) + "\n")
+    assert compare_runs([one, one]).samples == 1
