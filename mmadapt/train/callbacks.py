@@ -101,7 +101,9 @@ class RunLog(TrainerCallback):
         if state.is_world_process_zero and self.path.exists():
             lines = self.path.read_text(encoding="utf-8").splitlines()
             kept = [record for line in lines if (record := _parsed(line)) is not None]
-            write_jsonl(self.path, [r for r in kept if r.get("step", 0) <= state.global_step])
+            done = [r for r in kept if r.get("step", 0) <= state.global_step]
+            # The summary of a training that was killed while it scored will be written again.
+            write_jsonl(self.path, [r for r in done if "train_runtime" not in r])
 
     def on_log(
         self,

@@ -83,22 +83,23 @@ def finish(process: int) -> int:
 
 
 def kill(process: int, folder: Path, rng: random.Random, seconds: float) -> str | None:
-    """Kills a run at a random moment; says which, or None where it had ended before."""
+    """Kills a run at a random moment; says which, or None where it had ended before.
+
+    That is some time after it has begun (one in eight), after it has begun to write a checkpoint
+    (every second one), or after it has completed one.
+    """
     began = time.monotonic()
-    before = {path.name for path in checkpoints(folder)}
-    sealed = {path.name for path in checkpoints(folder) if (path / MANIFEST).exists()}
-    in_save = rng.random() < 0.5
-    due, late = seconds * rng.random(), rng.random() * 0.03
-    which = rng.randrange(3)  # of the checkpoints to come
+    before = {path.name for path in checkpoints(folder) if read_manifest(path)}
+    kind, count = rng.randrange(8), rng.randint(1, 5)
+    late = rng.random() * (seconds if kind == 0 else 0.06 if kind < 5 else seconds / 10)
+    due = began + late if kind == 0 else None
+    seen: set[str] = set()
     while ended(process) is None:
-        if in_save:
-            new = {path.name for path in checkpoints(folder)} - before - sealed
-            if len(new) > which:
-                time.sleep(late)
-                break
-            sealed |= {path.name for path in checkpoints(folder) if (path / MANIFEST).exists()}
-            before -= sealed
-        elif time.monotonic() - began > due:
+        if due is None:
+            names = {path.name for path in checkpoints(folder) if is_new(path, kind, before)}
+            seen |= names
+            due = time.monotonic() + late if len(seen) >= count else None
+        elif time.monotonic() > due:
             break
         time.sleep(0.0005)
     else:
@@ -107,6 +108,11 @@ def kill(process: int, folder: Path, rng: random.Random, seconds: float) -> str 
     if finish(process) != -signal.SIGKILL:
         return None
     return f"{time.monotonic() - began:.2f} s, {moment(folder)}"
+
+
+def is_new(checkpoint: Path, kind: int, before: set[str]) -> bool:
+    """Whether a checkpoint has been begun, or completed, since a run was started."""
+    return checkpoint.name not in before and (kind < 5 or (checkpoint / MANIFEST).exists())
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -170,7 +176,7 @@ def trial(number: int, base: Path, expected: dict[str, Any], seconds: float, for
             if said is not None or made.moments:
                 break
             shutil.rmtree(folder)  # it was over before its moment came
-            said = kill(spawn(recipe, folder, told), folder, rng, seconds / 2)
+            said = kill(spawn(recipe, folder, told), folder, rng, seconds)
         if said is None:
             break
         made.moments.append(said)
