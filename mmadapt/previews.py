@@ -14,6 +14,7 @@ from mmadapt.data.origin import located
 from mmadapt.data.streams import StreamedMixture
 from mmadapt.errors import DataError, MissingDependency, MMAdaptError
 from mmadapt.lm import load_tokenizer
+from mmadapt.quiet import quiet_transformers
 from mmadapt.recipe import ResolvedRecipe
 from mmadapt.text import add_special_tokens, preview
 from mmadapt.types import Sample
@@ -70,7 +71,7 @@ def previews(
     head.check_tokenizer(tokenizer)
     shown = []
     for sample in _first(sources["train"]):
-        with located(sample):
+        with located(sample), quiet_transformers():  # which warns of long texts
             text = head.encode(sample, tokenizer, with_target=True)
         shown.append(f"{sample['id']}: {preview(text, tokenizer)}")
     return shown

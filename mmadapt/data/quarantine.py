@@ -60,6 +60,20 @@ class Quarantine:
             for kind, names in met.items():
                 self._met.setdefault(split, {}).setdefault(kind, set()).update(names)
 
+    def summary(self) -> list[str]:
+        """A line for each split of which not every sample was used as it is."""
+        kinds = {
+            "unreadable": "files that cannot be read",
+            "too_long": "samples too long and left out",
+            "truncated": "prompts cut",
+        }
+        lines = []
+        for split, met in self._met.items():
+            said = [f"{len(met[kind])} {what}" for kind, what in kinds.items() if met.get(kind)]
+            if said:
+                lines.append(f"data.{split}: {', '.join(said)}")
+        return lines
+
     def watch(self, split: str, total: int, readers: int = 1) -> Watch:
         """What one pass over a split hands its failures to."""
         self._met.setdefault(split, {})

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import platform
 import sys
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +15,7 @@ from mmadapt.faults import LESS_MEMORY, explain_faults
 from mmadapt.files import write_json, write_jsonl
 from mmadapt.quiet import quiet_transformers
 from mmadapt.recipe import Recipe, ResolvedRecipe, load_recipe, resolve
+from mmadapt.revisions import pinned
 from mmadapt.train.folder import (
     LOG,
     METRICS,
@@ -24,8 +23,10 @@ from mmadapt.train.folder import (
     RunFolder,
     check_place,
     is_main_process,
+    revisions_of_run,
 )
 from mmadapt.train.lock import locked
+from mmadapt.versions import package_versions
 
 if TYPE_CHECKING:
     from mmadapt.train.session import Session
@@ -75,6 +76,7 @@ def train(
     check_place(path)
     holds = locked(path) if is_main_process() else nullcontext()
     with quiet_transformers(), holds, explain_faults(LESS_MEMORY, "then go on with --resume"):
+        recipe = pinned(recipe, revisions_of_run(path) if resume else None)
         folder = RunFolder(path, recipe.recipe, resume)
         if (finished := folder.result) is not None:
             _notice(quiet, f"{path} is complete; choose another --output-dir to train again")
@@ -99,6 +101,8 @@ def _run(
         if predictions:
             write_jsonl(folder.path / PREDICTIONS, predictions)
         write_json(folder.path / METRICS, result)  # last: it marks the run as complete
+    for line in session.quarantine.summary():
+        _notice(quiet, line)
     _notice(quiet, f"adapter and results: {folder.path}")
     return result | {"predictions": predictions}
 
@@ -169,7 +173,10 @@ def _scored(
 
     model, state = session.model, trainer.state
     result: dict[str, Any] = {"name": session.recipe.name}
-    settings: dict[str, Any] = {"seed": session.seed, "versions": _versions()}
+    settings: dict[str, Any] = {
+        "seed": session.seed,
+        "versions": package_versions(session.resolved),
+    }
     rows = score_rows(session, state.max_steps)
     if rows is not None:
         result |= rows.scores | {"failed": rows.main.failed}
@@ -187,8 +194,3 @@ def _scored(
         "settings": settings,
     }
     return result, [] if rows is None else rows.main.predictions
-
-
-def _versions() -> dict[str, str]:
-    packages = ("mmadapt", "torch", "transformers", "accelerate")
-    return {"python": platform.python_version()} | {name: version(name) for name in packages}

@@ -79,6 +79,8 @@ def test_samples_that_are_skipped_or_cut_are_counted_and_no_files_are_named(tmp_
     told = capsys.readouterr().err.splitlines()
     assert told == ["data.train: sample:s: is long; further ones are counted in metrics.json"] * 2
     assert quarantine.counts() == {"train": {"unreadable_files": 0, "too_long": 2, "truncated": 1}}
+    assert quarantine.summary() == ["data.train: 2 samples too long and left out, 1 prompts cut"]
+    assert Quarantine().summary() == []
     assert not (tmp_path / "quarantine.jsonl").exists()
 
 
