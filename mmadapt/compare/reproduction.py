@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from mmadapt.checkpoint import BASES, WEIGHTS, read_tensors
 from mmadapt.errors import MMAdaptError
 from mmadapt.recipe import load_recipe, resolve
 from mmadapt.train import train
+from mmadapt.train.folder import revisions_of_run
 
 ROWS = ("metrics", "blind", "blind_swapped", "blind_trained")
 
@@ -26,6 +27,7 @@ class Reproduction:
         scores: by row and metric, of the first and of the second run, where they differ.
         versions: of packages that differ, then and now.
         models: base models whose weights differ.
+        revisions: commits of hub models and datasets that differ, then and now, by recipe key.
     """
 
     folder: str
@@ -33,6 +35,7 @@ class Reproduction:
     scores: dict[str, tuple[float, float]]
     versions: dict[str, tuple[str | None, str | None]]
     models: list[str]
+    revisions: dict[str, tuple[str | None, str | None]] = field(default_factory=dict)
 
     @property
     def is_exact(self) -> bool:
@@ -52,6 +55,10 @@ class Reproduction:
         lines += [
             f"version of {name}: {then or 'none'} then, {now or 'none'} now"
             for name, (then, now) in self.versions.items()
+        ]
+        lines += [
+            f"{key}: {then or 'not pinned'} then, {now or 'not pinned'} now"
+            for key, (then, now) in self.revisions.items()
         ]
         lines += [f"base model {name}: its weights are others now" for name in self.models]
         return "\n".join([*lines, "exact" if self.is_exact else "not exact"])
@@ -90,6 +97,7 @@ def reproduce(
         _different(_scores(then), _scores(now)),
         _different(_versions(then), _versions(now)),
         sorted(_different(_models(first), _models(second))),
+        _different(revisions_of_run(first), revisions_of_run(second)),
     )
 
 

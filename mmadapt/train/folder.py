@@ -12,7 +12,8 @@ import yaml
 
 from mmadapt.errors import MMAdaptError
 from mmadapt.files import check_writable, prepare_output, write_text
-from mmadapt.recipe import Recipe
+from mmadapt.recipe import Recipe, load_recipe
+from mmadapt.revisions import revisions
 from mmadapt.train.checkpoints import last_checkpoint
 from mmadapt.train.lock import FILE as LOCK
 
@@ -90,6 +91,14 @@ class RunFolder:
                 f"{self.path} holds a run of another recipe: {', '.join(changed[:5])} differ; "
                 "resume with the recipe it was started with, or choose another --output-dir"
             )
+
+
+def revisions_of_run(path: Path) -> dict[str, str]:
+    """The commits that a run began with, by key; none where there is no run."""
+    try:
+        return revisions(load_recipe(path / RECIPE))
+    except MMAdaptError:
+        return {}
 
 
 def check_place(path: Path) -> None:

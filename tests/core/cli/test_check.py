@@ -9,7 +9,6 @@ from mmadapt.cli.app import app
 from mmadapt.errors import ModelError
 from tests.core.recipe.samples import RECIPE, make_registry
 
-
 GOOD = "good.yaml: ok\nall joints fit\n\nmemory: 3 bytes\n"
 
 
