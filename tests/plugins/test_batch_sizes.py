@@ -16,7 +16,7 @@ TEMPLATE = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
 FUSIONS = {
     "adem": {"use": "adem", "scales": [[4, 4], [2, 2]], "bottleneck": None},
     "epalm": {"use": "epalm"},
-    "evlm": {"use": "evlm", "num_levels": 2, "num_tokens": 2},
+    "evlm": {"use": "evlm", "num_levels": 2, "num_tokens": 2, "head_dim": 8},
     "prefix": {"use": "prefix", "connector": "linear", "pool": [4, 4]},
 }
 COLOURS = ["red", "green", "blue", "a white circle"]
@@ -72,6 +72,7 @@ def test_the_batch_size_changes_no_answer(fusion):
     with torch.no_grad():
         for parameter in model.trainable_parameters().values():
             parameter += 0.3 * torch.randn_like(parameter)
+    said: set[str] = set()
     for name, options in HEADS.items():
         cls = get_registry().get("head", name).load()
         model.head = cls(cls.Config(**options))
@@ -88,5 +89,6 @@ def test_the_batch_size_changes_no_answer(fusion):
         ]
         answers = [[one["answer"] for one in result.predictions] for result in found]
         assert answers[0] == answers[1] == answers[2], name
-        assert len(set(answers[0])) > 1, name
+        said |= set(answers[0])
         assert found[0].settings == found[2].settings
+    assert len(said) > 4

@@ -67,7 +67,7 @@ def test_scores_computed_in_two_ways_are_not_compared(tmp_path):
         used = {"exact_match": {"version": "1", "tokenizer": tokenizer, "samples": 2}}
         report = {"name": folder.name, "settings": {"metrics": used}}
         (folder / "metrics.json").write_text(json.dumps(report))
-    with pytest.raises(MMAdaptError, match="a and b computed exact_match .*: tokenizer differ"):
+    with pytest.raises(MMAdaptError, match=r"a and b computed exact_match .*: tokenizer differ"):
         compare_runs(folders)
 
 

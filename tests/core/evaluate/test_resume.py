@@ -240,3 +240,18 @@ def test_a_killed_evaluation_continues(adapter, tmp_path):
     run(adapter, *changes, output_dir=tmp_path / "whole")
     assert scores(tmp_path / "cut") == scores(tmp_path / "whole")
     assert load_recipe(adapter / "recipe.yaml").name == "colours"
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_every_sample_is_one_process_s(adapter, monkeypatch, size):
+    """Each process alone, with nobody to gather from: their shares are disjoint and whole."""
+    monkeypatch.setattr("mmadapt.ranks.world_size", lambda: size)
+    monkeypatch.setattr("mmadapt.ranks.agree", lambda *_: None)
+    monkeypatch.setattr("mmadapt.ranks.gather", lambda value: [value])
+    monkeypatch.setattr("mmadapt.ranks.join", lambda: None)
+    shares = []
+    for number in range(size):
+        monkeypatch.setattr("mmadapt.ranks.rank", lambda number=number: number)
+        shares.append([p["id"] for p in run(adapter, "evaluate.blind=[]")["predictions"]])
+    assert sorted(one for share in shares for one in share) == [f"s{100 + n}" for n in range(16)]
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
