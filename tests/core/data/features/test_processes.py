@@ -63,7 +63,7 @@ def whole_entries(folder):
     return found
 
 
-def test_a_killed_writer_leaves_whole_entries_and_the_next_goes_on(tmp_path):
+def test_a_killed_writer_leaves_whole_entries_and_the_next_goes_on(tmp_path, capfd):
     seen = set()
     for attempt in range(8):
         pid = child(tmp_path, fill(attempt))
@@ -72,6 +72,7 @@ def test_a_killed_writer_leaves_whole_entries_and_the_next_goes_on(tmp_path):
         os.waitpid(pid, 0)
         seen.add(whole_entries(tmp_path))
     assert len(seen) > 1  # some were killed in the middle
+    assert "damaged" not in capfd.readouterr().err
     before = whole_entries(tmp_path)
     _, status = os.waitpid(child(tmp_path, fill(99)), 0)
     assert os.waitstatus_to_exitcode(status) == min(254, COUNT - before)

@@ -1,11 +1,13 @@
 import errno
 import os
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
 
 from mmadapt.data.features import store as module
+from mmadapt.data.features.entry import read_entry
 from mmadapt.data.features.folder import PARTS, sets_in
 from mmadapt.data.features.store import FeatureStore
 from mmadapt.errors import MMAdaptError
@@ -48,6 +50,20 @@ def test_an_entry_is_written_once(store):
     store.put("one", A, features(1.0), (1,))
     assert store.put("one", A, features(2.0), (1,))
     assert value(store, A) == 1.0 and store.added == 1
+
+
+def test_an_entry_appears_whole(store, monkeypatch):
+    real, renamed = os.replace, []
+
+    def replace(part, path):
+        read_entry(Path(part), check=True)
+        assert not path.exists() and Path(part).parent == store.folder / "one" / PARTS
+        renamed.append(path)
+        real(part, path)
+
+    monkeypatch.setattr(os, "replace", replace)
+    store.put("one", A, features(), (1,))
+    assert renamed == [store.path("one", A)]
 
 
 def test_a_damaged_entry_is_told_and_made_again(store, capsys):
