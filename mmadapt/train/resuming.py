@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from transformers import EarlyStoppingCallback
 from transformers.trainer_utils import rotate_checkpoints
 
 from mmadapt.checkpoint import WEIGHTS, read_tensors, write_tensors
@@ -57,6 +58,22 @@ class ResumingTrainer(GuardedTrainer):
         for batch in found:
             self.marks = batch.pop("marks", self.marks)
         return found, items
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """As its base's, which would train on a run that was killed after its last step."""
+        if self._is_done():
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(*args, **kwargs)
+
+    def _is_done(self) -> bool:
+        """Whether the last step is done, or evaluations have ended training before it."""
+        waited = [
+            callback.early_stopping_patience_counter >= callback.early_stopping_patience
+            for callback in self.callback_handler.callbacks
+            if isinstance(callback, EarlyStoppingCallback)
+        ]
+        return self.state.global_step >= self.state.max_steps or any(waited)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Writes a checkpoint, its manifest last, and only then removes older ones."""

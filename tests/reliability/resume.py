@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import json
 import os
 import random
@@ -229,7 +230,7 @@ def table(trials: list[Trial]) -> str:
         *(f"- {count} kills {kind}" for kind, count in sorted(kinds.items())),
         f"- {sum(len(one.moments) > 1 for one in trials)} runs were killed more than once",
         "",
-        "12 steps of 2 x 2 samples with dropout, random frames, two loader workers, AdamW, warm-up "
+        "11 steps of 2 x 2 samples with dropout, random frames, two loader workers, AdamW, warm-up "
         "and cosine, a checkpoint and an evaluation every 2 steps, the last two checkpoints and "
         "the best one kept. Written by `python -m tests.reliability.resume --runs "
         f"{len(trials)}`.",
@@ -257,6 +258,8 @@ def main() -> int:
         resume_parts.write_shards(base)
         resume_parts.save_lm(base)
         known = {form: reference(base, form) for form in FORMS}
+        gc.collect()
+        gc.freeze()  # collecting what all processes share would copy it for each
         numbers = range(options.first, options.first + options.runs)
         pool = stack.enter_context(ProcessPoolExecutor(options.jobs, get_context("fork")))
         trials = []

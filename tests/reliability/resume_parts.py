@@ -56,7 +56,7 @@ def write_shards(folder: Path, shards: int = 3, count: int = 7) -> Path:
 
 
 def recipe(folder: Path, streamed: bool, **train: Any) -> dict[str, Any]:
-    """Twelve steps over one pass and a half, with everything that must survive a kill.
+    """Eleven steps over nearly two passes, with everything that must survive a kill.
 
     That is dropout, random frames, two loader workers, an accumulation of 2 that does not divide
     the pass, a schedule, momentum, validation that chooses the best checkpoint, and its retention.
@@ -73,7 +73,7 @@ def recipe(folder: Path, streamed: bool, **train: Any) -> dict[str, Any]:
             "shuffle_buffer": 6,
         },
         train={
-            "max_steps": 12,
+            "max_steps": 11,
             "per_device_train_batch_size": 2,
             "gradient_accumulation_steps": 2,
             "dataloader_num_workers": 2,
