@@ -1,0 +1,119 @@
+"""Resumed runs end in the bits of the unbroken one; the script does a hundred with SIGKILL."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from mmadapt.train import train
+from mmadapt.train.checkpoints import MANIFEST, last_checkpoint, seal
+from tests.reliability import resume, resume_parts
+from tests.reliability.parts import ROOT
+
+KEYS = {"save_total_limit": None}  # keeps all
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    folder = resume_parts.write_shards(tmp_path_factory.mktemp("resume"))
+    resume_parts.save_lm(folder)
+    return folder
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["by number", "streamed"])
+def whole(request, base):
+    recipe = resume_parts.recipe(base, request.param, **KEYS)
+    folder = base / f"whole-{request.param}"
+    train(recipe, folder, allow_code=True, quiet=True)
+    return recipe, folder
+
+
+def cut_back(folder, to, step):
+    """A copy of a run as a kill after a step left it; what came after the checkpoint is torn."""
+    shutil.copytree(folder, to)
+    shutil.rmtree(to / "adapter")
+    (to / "metrics.json").unlink()
+    for path in resume.checkpoints(to):
+        if int(path.name.partition("-")[2]) > step:
+            (path / MANIFEST).unlink()
+    return to
+
+
+# An epoch of the samples by number has 6 steps: at its end, in the next one, at the end of all.
+@pytest.mark.parametrize("step", [6, 8, 11])
+def test_a_run_resumed_from_any_step_ends_in_the_same_bits(whole, tmp_path, step, capsys):
+    recipe, folder = whole
+    again = cut_back(folder, tmp_path / "again", step)
+    train(recipe, again, resume=True, allow_code=True)
+    assert resume.differences(resume.outcome(folder), resume.outcome(again)) == []
+    said = capsys.readouterr().err
+    assert said.count("is passed over: it has no manifest.json") == (12 - step) // 2
+
+
+def test_chance_matters_in_these_runs(base):
+    """Otherwise equal bits would prove little."""
+    short = {"max_steps": 2, "eval_strategy": "no", "save_strategy": "no"}
+    changes = [("train", "seed", 3), ("train", "seed", 4)]
+    changes += [("data", "augment", False), ("lm", "dropout", False)]
+    found = []
+    for number, (block, key, value) in enumerate(changes):
+        recipe = resume_parts.recipe(base, True, **short)
+        recipe[block][key] = value
+        del recipe["data"]["validation"]
+        train(recipe, base / f"chance-{number}", allow_code=True, quiet=True)
+        found.append(resume.bits(base / f"chance-{number}" / "adapter" / "adapter.safetensors")[1])
+    assert len(set(found)) == len(changes)
+
+
+def test_checkpoints_hold_no_pickle_of_arguments_and_read_none(whole, tmp_path):
+    recipe, folder = whole
+    names = {path.name for path in folder.rglob("*")}
+    assert not any("training_args" in name for name in names)
+
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "run by a pickle"),)
+
+    again = cut_back(folder, tmp_path / "again", 8)
+    checkpoint = last_checkpoint(again)
+    torch.save(Evil(), checkpoint / "optimizer.pt")
+    (checkpoint / MANIFEST).unlink()
+    manifest = json.loads((folder / checkpoint.name / MANIFEST).read_text())
+    seal(checkpoint, manifest["step"], 1)
+    with pytest.raises(Exception, match=r"[Ww]eights.only"):
+        train(recipe, again, resume=True, allow_code=True, quiet=True)
+    assert not (tmp_path / "run by a pickle").exists()
+
+
+def test_bad_files_met_before_are_counted_after(whole, tmp_path):
+    recipe, folder = whole
+    again = cut_back(folder, tmp_path / "again", 8)
+    checkpoint = last_checkpoint(again)
+    progress = json.loads((checkpoint / "progress.json").read_text())
+    progress["met"] = {"train": {"unreadable": ["b.clip"]}}
+    progress["bad"] = [[7, "s7", "b.clip: the file is damaged"]]
+    (checkpoint / "progress.json").write_text(json.dumps(progress))
+    assert last_checkpoint(again).name == "checkpoint-6"  # other bytes are noticed
+    seal(checkpoint, 8, 1)
+    result = train(recipe, again, resume=True, allow_code=True, quiet=True)
+    assert result["skipped_samples"] == ["s7"]
+    assert result["data"]["train"]["unreadable_files"] == 1
+
+
+def test_killed_runs_end_bit_equal(tmp_path):
+    """Four of the script's hundred: real processes, real SIGKILLs, also while it saves."""
+    line = [sys.executable, "-m", "tests.reliability.resume", "--runs", "4", "--first", "102"]
+    found = subprocess.run(
+        [*line, "--jobs", "2"],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert "4 of 4 bit-equal" in found.stdout and "saving step" in found.stdout
