@@ -5,6 +5,7 @@ One process alone pays nothing: every function returns at once.
 
 from __future__ import annotations
 
+import atexit
 import os
 from typing import Any
 
@@ -27,6 +28,18 @@ def join() -> None:
     """Joins the processes of a launch (`torchrun`, `accelerate launch`) that nothing joined yet."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not _is_joined():
         torch.distributed.init_process_group("gloo")
+        leave_at_exit()
+
+
+def leave_at_exit() -> None:
+    """Has gloo's threads ended before the interpreter's, which may abort the process otherwise."""
+    if _is_joined() and torch.distributed.get_backend() == "gloo":
+        atexit.register(_leave)
+
+
+def _leave() -> None:
+    if _is_joined():
+        torch.distributed.destroy_process_group()
 
 
 def gather(value: Any) -> list[Any]:
@@ -45,6 +58,15 @@ def any_of(flag: bool, device: torch.device) -> bool:
     told = torch.tensor(int(flag), device=device)
     torch.distributed.all_reduce(told, torch.distributed.ReduceOp.MAX)
     return bool(told)
+
+
+def summed(values: torch.Tensor) -> torch.Tensor:
+    """The sum of what the processes give, which carries no gradient."""
+    if world_size() == 1:
+        return values
+    total = values.detach().clone()
+    torch.distributed.all_reduce(total)
+    return total
 
 
 def agree(problem: Exception | None, device: torch.device) -> None:

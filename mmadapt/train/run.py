@@ -14,6 +14,7 @@ from mmadapt.errors import RecipeError, Stopped
 from mmadapt.faults import LESS_MEMORY, explain_faults
 from mmadapt.files import write_json, write_jsonl
 from mmadapt.quiet import quiet_transformers
+from mmadapt.ranks import leave_at_exit
 from mmadapt.recipe import Recipe, ResolvedRecipe, load_recipe, resolve
 from mmadapt.revisions import pinned
 from mmadapt.train.folder import (
@@ -135,6 +136,7 @@ def _trained(session: Session, resume: bool, stop: StopRequest) -> AdapterTraine
         metric=metric,
         workers=training_workers(samples),
     )
+    leave_at_exit()  # what the arguments have joined
     checkpoint = folder.checkpoint(partial(_notice, session.quiet))
     if resume and checkpoint is None:
         text = f"{folder.path} holds no complete checkpoint: training starts at step 0"

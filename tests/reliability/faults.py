@@ -154,7 +154,9 @@ def file_size_limit(bench: Bench) -> Outcome:
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit),
     )
     code, told = parts.ended(process)
-    return bench.resumed(path, folder, code, told, "cannot be written: the disk is full, or a quota")
+    return bench.resumed(
+        path, folder, code, told, "cannot be written: the disk is full, or a quota"
+    )
 
 
 def killed_worker(bench: Bench) -> Outcome:
@@ -185,7 +187,7 @@ def killed_run(bench: Bench) -> Outcome:
 
 def two_runs(bench: Bench) -> Outcome:
     """A second run is started in the folder of one that is under way."""
-    path, folder = bench.recipe("twice"), bench.place / "twice"
+    path, folder = bench.recipe("twice", source={"pause": 0.2}), bench.place / "twice"
     first = running(path, folder)
     code, told = parts.ended(parts.start(parts.command(path, folder, "--resume")))
     done, _ = parts.ended(first)
@@ -316,8 +318,8 @@ def wrong_sample_on_one_rank(bench: Bench) -> Outcome:
     path = bench.recipe("wrong", source=source, train=train)
     folder = bench.place / "wrong"
     code, told = parts.ended(parts.start(parts.command(path, folder, processes=2)))
-    own = "error: sample:s9: has no labelled token" in told
-    other = re.search(r"error: process 1 of 2: .*s9.*has no labelled token", told) is not None
+    own = re.search(r"error: sample:s9: has no target", told) is not None
+    other = re.search(r"error: process 1 of 2: .*s9.*has no target", told) is not None
     seen = shown(told, "process 1 of 2")
     return Outcome(code, seen, "both processes end with the sample's name", own and other)
 

@@ -30,6 +30,7 @@ class FaultyConfig(world.ColourConfig):
     wrong_rank: int = 0  # the process that finds it so
     hangs_after: str = ""  # a file, after whose appearance nothing is read any more
     words: int = 1  # of the first half of the targets
+    silent: bool = False  # every other pair of samples has no media
 
 
 class FaultySource(world.ColourSource):
@@ -46,6 +47,8 @@ class FaultySource(world.ColourSource):
             sample["target"] = ""
         elif index < self.config.count // 2:
             sample["target"] = " ".join([sample["target"]] * self.config.words)
+        if self.config.silent and index // 2 % 2:
+            sample["media"] = []
         return sample
 
 

@@ -1,0 +1,154 @@
+"""Several processes (gloo) learn what one learns, score what one scores, and fail together."""
+
+import json
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mmadapt.evaluate import evaluate_adapter
+from mmadapt.ranks import agree
+from mmadapt.train import train
+from tests import world
+from tests.reliability import parts
+
+CPU = torch.device("cpu")
+MEETING = """
+import torch
+from mmadapt import ranks
+from mmadapt_evlm.losses import balance_loss
+ranks.join()
+me = ranks.rank()
+assert ranks.world_size() == 3 and ranks.gather(f"p{me}") == ["p0", "p1", "p2"]
+cpu = torch.device("cpu")
+assert ranks.any_of(me == 2, cpu) and not ranks.any_of(False, cpu)
+assert float(ranks.summed(torch.tensor(1.0 + me))) == 6.0
+ranks.agree(None, cpu)
+logits = torch.randn(2, 30, 4, generator=torch.Generator().manual_seed(0))
+logits[:, :10] += torch.tensor([9.0, 0, 0, 0])  # the first process would send all to one expert
+mine = [layer[10 * me : 10 * me + 10] for layer in logits]
+for mode in ("per_layer", "hf_pooled"):
+    loss = balance_loss(mine, 2, mode)
+    mean = float(ranks.summed(loss)) / 3
+    print(json.dumps([mode, mean]) if me == 0 else "")
+try:
+    ranks.agree(ValueError("a bad file") if me == 1 else None, cpu)
+except Exception as error:
+    assert str(error) == ("a bad file" if me == 1 else "process 1 of 3: a bad file"), error
+else:
+    raise AssertionError("nobody raised")
+"""
+
+
+@pytest.fixture(scope="module")
+def lm(tmp_path_factory):
+    return world.save_lm(tmp_path_factory.mktemp("lm"))
+
+
+def test_processes_tell_each_other_and_balance_experts_over_all_tokens(tmp_path):
+    from mmadapt_evlm.losses import balance_loss
+
+    script = tmp_path / "meeting.py"
+    script.write_text("import json\n" + MEETING)
+    line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=3"]
+    process = parts.start([*line, str(script)])
+    out, told = process.communicate(timeout=parts.LIMIT)
+    assert process.returncode == 0, told
+    found = dict(json.loads(text) for text in out.splitlines() if text.startswith("["))
+    logits = torch.randn(2, 30, 4, generator=torch.Generator().manual_seed(0))
+    logits[:, :10] += torch.tensor([9.0, 0, 0, 0])
+    for mode, value in found.items():
+        alone = float(balance_loss(list(logits), 2, mode))
+        apart = [balance_loss([x[k : k + 10] for x in logits], 2, mode) for k in (0, 10, 20)]
+        assert abs(value - alone) < 1e-5 and abs(float(sum(apart)) / 3 - alone) > 1e-2
+    assert len(found) == 2
+
+
+def test_one_process_raises_its_own_problem():
+    agree(None, CPU)
+    with pytest.raises(ValueError, match="mine"):
+        agree(ValueError("mine"), CPU)
+
+
+def recipe(path, lm, **source):
+    """20 steps without dropout over targets of 1 and of 4 words, four samples a step."""
+    keys = {"max_steps": 20, "use_cpu": True, "logging_steps": 1, "save_strategy": "no"}
+    keys |= {"train_sampling_strategy": "sequential", "learning_rate": 3e-3}
+    keys |= {"per_device_train_batch_size": source.pop("batch", 4)}
+    return parts.write(path, lm, source={"words": 4, **source}, train=keys)
+
+
+@pytest.fixture(scope="module")
+def alone(lm, tmp_path_factory):
+    """By `silent`, the run of one process."""
+    made = {}
+
+    def run(silent):
+        if silent not in made:
+            folder = tmp_path_factory.mktemp("alone")
+            path = recipe(folder / "recipe.yaml", lm, silent=silent)
+            train(path, folder / "run", allow_code=True, quiet=True)
+            made[silent] = folder / "run"
+        return made[silent]
+
+    return run
+
+
+def losses(folder):
+    return [r["loss"] for r in map(json.loads, (folder / "log.jsonl").open()) if "loss" in r]
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_two_processes_learn_what_one_does(silent, lm, alone, tmp_path):
+    """Within 1e-5, also where one of them never has any media in its batch."""
+    path = recipe(tmp_path / "recipe.yaml", lm, silent=silent, batch=2)
+    folder = tmp_path / "run"
+    code, told = parts.ended(parts.start(parts.command(path, folder, processes=2)))
+    assert code == 0, told
+    one, two = losses(alone(silent)), losses(folder)
+    assert len(one) == len(two) == 20
+    assert max(abs(a - b) / abs(a) for a, b in zip(one, two, strict=True)) < 1e-5
+    a, b = (load_file(f / "adapter" / "adapter.safetensors") for f in (alone(silent), folder))
+    far = max(float((a[name] - b[name]).norm() / a[name].norm()) for name in a)
+    assert far < 1e-5, far
+    if not silent:
+        results = [json.loads((f / "metrics.json").read_text()) for f in (alone(silent), folder)]
+        assert results[0]["metrics"] == results[1]["metrics"]
+
+
+def test_four_processes_score_every_sample_once(lm, alone, tmp_path):
+    """17 samples, one unreadable: shares of 5, 4, 4 and 4."""
+    changes = ["data.test.count=17", "data.test.bad=[6]", "data.max_bad_share=0.5"]
+    line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=4"]
+    line += ["-m", "mmadapt.cli", "evaluate", str(alone(False)), "--allow-code"]
+    process = parts.start([*line, "-o", str(tmp_path / "four"), *changes])
+    code, told = parts.ended(process)
+    assert code == 0, told
+    evaluate_adapter(alone(False), changes, output_dir=tmp_path / "one", allow_code=True)
+    four, one = (
+        [json.loads(line) for line in (tmp_path / name / "predictions.jsonl").open()]
+        for name in ("four", "one")
+    )
+    assert four == one and len({row["id"] for row in four}) == len(four) == 16
+    kept = [json.loads((tmp_path / n / "metrics.json").read_text()) for n in ("four", "one")]
+    assert kept[0]["metrics"] == kept[1]["metrics"] and kept[0]["failed"] == kept[1]["failed"]
+
+
+def test_uneven_last_batches_end_every_epoch(lm, tmp_path):
+    """Ten samples over three processes in batches of two: all take the same number of steps."""
+    data = {"test": {"use": f"{parts.HERE}:FaultySource", "start": 100, "count": 4}}
+    keys = {"num_train_epochs": 2, "max_steps": -1, "use_cpu": True}
+    keys |= {"per_device_train_batch_size": 2, "save_strategy": "no"}
+    path = parts.write(tmp_path / "r.yaml", lm, source={"count": 10}, data=data, train=keys)
+    code, told = parts.ended(parts.start(parts.command(path, tmp_path / "run", processes=3)))
+    assert code == 0, told
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["steps"] == 4
+
+
+def test_a_sample_that_one_process_cannot_use_ends_all_with_its_name(lm, tmp_path):
+    path = recipe(tmp_path / "recipe.yaml", lm, wrong=6, wrong_rank=1, batch=2)
+    process = parts.start(parts.command(path, tmp_path / "run", processes=2))
+    code, told = parts.ended(process, 120)
+    assert code == 1
+    assert "error: process 1 of 2: " in told and "has no target" in told
