@@ -84,7 +84,7 @@ def read_records(file: Path, prompt: str | None) -> list[Record]:
         DataError: The file cannot be read, or a line is not such a record.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(file, reason=getattr(error, "strerror", None) or str(error)) from None
     records = [

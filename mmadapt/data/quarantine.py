@@ -184,7 +184,7 @@ def _sentence(text: str) -> str:
 def _files_in(path: Path) -> set[str]:
     """The files that a quarantine names already; a half line of a killed run is passed over."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except OSError:
         return set()
     files = set()

@@ -99,7 +99,7 @@ class RunLog(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Keeps the records up to the step that training starts from."""
         if state.is_world_process_zero and self.path.exists():
-            lines = self.path.read_text(encoding="utf-8").splitlines()
+            lines = self.path.read_text(encoding="utf-8").split("\n")
             kept = [record for line in lines if (record := _parsed(line)) is not None]
             done = [r for r in kept if r.get("step", 0) <= state.global_step]
             # The summary of a training that was killed while it scored will be written again.

@@ -60,8 +60,8 @@ class RunFolder:
         try:
             result = json.loads((self.path / METRICS).read_text(encoding="utf-8"))
             file = self.path / PREDICTIONS
-            lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-            return result | {"predictions": [json.loads(line) for line in lines]}
+            lines = file.read_text(encoding="utf-8").split("\n") if file.exists() else []
+            return result | {"predictions": [json.loads(line) for line in lines if line]}
         except (OSError, ValueError):
             return None
 

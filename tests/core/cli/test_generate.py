@@ -155,6 +155,13 @@ def test_choices_are_for_all_or_the_records_own(model, tmp_path):
     assert call["choices"] == [["x", "y"], ["z", "w"]] and call["prompt"] == ["what?", "?"]
 
 
+def test_a_line_separator_of_unicode_ends_no_record(model, tmp_path):
+    record = json.dumps({"image": "a.png", "question": "one\u2028two"}, ensure_ascii=False)
+    (tmp_path / "in.jsonl").write_text(record + "\n", encoding="utf-8")
+    assert generate("--input", "in.jsonl").exit_code == 0
+    assert model.calls.pop()["prompt"] == ["one\u2028two"]
+
+
 def test_a_bad_file_fails_alone_and_is_named(model, tmp_path):
     records = [{"image": "a.png"}, {"image": "bad.png"}, {"image": "c.png"}]
     (tmp_path / "in.jsonl").write_text("\n".join(map(json.dumps, records)))
