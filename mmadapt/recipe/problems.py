@@ -152,6 +152,8 @@ def _what(kind: str, value: Any) -> str:
 def _hint(kind: str, value: Any, expected: str) -> str:
     if kind == "string_type" and isinstance(value, bool | int | float):
         return f"write it in quotes: '{shown(value)}'"
+    if kind == "list_type" and isinstance(value, str):
+        return f"write it in brackets: [{value}]" if len(value) < 60 else ""
     if kind in ("literal_error", "enum") and isinstance(value, str):
         return did_you_mean(value, re.findall(r"'([^']*)'", expected))
     return ""

@@ -209,3 +209,8 @@ def test_long_words_give_short_errors(tmp_path):
     with pytest.raises(RecipeError) as caught:
         load_recipe(file)
     assert len(str(caught.value)) < 5000
+
+
+def test_a_word_in_place_of_a_list_is_told_how_to_be_one():
+    with pytest.raises(RecipeError, match=r"expected a list; write it in brackets: \[cider\]"):
+        load_recipe({"evaluate": {"metrics": "cider"}})
