@@ -127,6 +127,17 @@ def read_manifest(checkpoint: Path) -> dict[str, Any] | None:
     return None if strays or not told or manifest.get("format") != FORMAT else manifest
 
 
+def other_processes(checkpoint: Path, now: int) -> str | None:
+    """What to say where another number of processes wrote a checkpoint; else None."""
+    then = (read_manifest(checkpoint) or {}).get("processes")
+    if then == now:
+        return None
+    return (
+        f"{checkpoint} is of {then} processes, and there are {now} now: training goes on, but not "
+        "to the same bits"
+    )
+
+
 def _checksum(path: Path) -> str:
     with path.open("rb") as file:
         return file_digest(file, "sha256").hexdigest()

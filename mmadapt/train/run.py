@@ -123,6 +123,7 @@ def _trained(session: Session, resume: bool, stop: StopRequest) -> AdapterTraine
     from mmadapt.data.loader import training_workers
     from mmadapt.train.arguments import training_arguments
     from mmadapt.train.callbacks import RunLog
+    from mmadapt.train.checkpoints import other_processes
     from mmadapt.train.trainer import AdapterTrainer
     from mmadapt.train.validation import validator
 
@@ -141,6 +142,8 @@ def _trained(session: Session, resume: bool, stop: StopRequest) -> AdapterTraine
     if resume and checkpoint is None:
         text = f"{folder.path} holds no complete checkpoint: training starts at step 0"
         _notice(session.quiet, text)
+    if checkpoint is not None and (told := other_processes(checkpoint, args.world_size)):
+        _notice(session.quiet, told)
     folder.open()
     trainer = AdapterTrainer(
         session.model,

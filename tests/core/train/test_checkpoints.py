@@ -5,7 +5,14 @@ import torch
 
 from mmadapt.checkpoint import WEIGHTS, write_tensors
 from mmadapt.errors import MMAdaptError
-from mmadapt.train.checkpoints import MANIFEST, begin, last_checkpoint, seal, what_is_torn
+from mmadapt.train.checkpoints import (
+    MANIFEST,
+    begin,
+    last_checkpoint,
+    other_processes,
+    seal,
+    what_is_torn,
+)
 
 STATE = "trainer_state.json"
 
@@ -79,3 +86,9 @@ def test_what_a_killed_run_left_is_replaced_whole(tmp_path):
     begin(path)
     assert not path.exists()
     begin(path)  # nothing there is nothing to do
+
+
+def test_another_number_of_processes_is_told(tmp_path):
+    path = checkpoint(tmp_path, 10)
+    assert other_processes(path, 1) is None
+    assert "is of 1 processes, and there are 4 now" in other_processes(path, 4)
