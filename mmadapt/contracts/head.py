@@ -21,7 +21,7 @@ Score = Literal["sum", "mean"]
 class HeadConfig(BaseModel):
     """Options that heads share: what is learnt of a text, and how its loss is counted.
 
-    Args:
+    Attributes:
         loss: `mean_per_token` divides the summed cross-entropy of a step by its labelled tokens,
             `sum_per_sample` by its samples, so that long targets weigh more (eP-ALM). Both count
             over all the batches that one optimiser step accumulates.

@@ -16,6 +16,7 @@ _INTRO = """\
 Every fusion on every family of language models, and every encoder under every fusion, each on tiny
 random models under the invariants of `mmadapt.testing.FusionContract`. Written by
 
+<!-- not run: takes many minutes; pytest runs a part of it -->
 ```bash
 python tests/matrix/run.py --output docs/matrix.md
 ```

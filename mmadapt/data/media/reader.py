@@ -52,7 +52,7 @@ class Reader:
 
     Example:
         >>> reader = Reader()
-        >>> header, pixels = reader.read("image", "/data/cat.png", timeout=10.0)
+        >>> header, pixels = reader.read("image", "cat.png", timeout=10.0)
         >>> reader.close()
     """
 
