@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import ModelOutput
 
@@ -223,7 +224,8 @@ class MultimodalModel(AdapterModule):
             logits = logits.flatten(0, 1)[rows.to(logits.device)]
         fusions = self.fusions.values()
         loss = batch_loss(logits, targets, num_items_in_batch, state, self.head, fusions)
-        if torch.is_grad_enabled() and not loss.requires_grad:
+        # In shards, all processes must have gradients of the same parameters.
+        if torch.is_grad_enabled() and (not loss.requires_grad or isinstance(self, FSDPModule)):
             loss = loss + untouched(self.trainable_parameters().values()).to(loss)
         return MultimodalOutput(loss, output.logits, text)
 

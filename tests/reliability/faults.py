@@ -1,6 +1,6 @@
 """Every fault injected for real, what the user sees of it, and that nothing was lost.
 
-    python tests/reliability/faults.py --output docs/faults.md [NAME ...]
+    python tests/reliability/faults.py --output docs/reliability/faults.md [NAME ...]
 
 Each fault befalls a run of its own in a process of its own; afterwards its cause is mended, the run
 is continued with `--resume`, and its adapter compared bit by bit with that of a run that nothing
@@ -374,7 +374,7 @@ def main() -> int:
 
 HEAD = """# Faults
 
-Written by `python tests/reliability/faults.py --output docs/faults.md`: each fault befalls a run of
+Written by `python tests/reliability/faults.py --output docs/reliability/faults.md`: each fault befalls a run of
 its own, its cause is mended, the run is continued with `--resume`, and its adapter compared bit by
 bit with that of a run that nothing befell. A negative exit code is the signal that ended the
 process; `torchrun` itself exits with 1 whatever its processes did.
