@@ -187,9 +187,12 @@ def killed_run(bench: Bench) -> Outcome:
 
 def two_runs(bench: Bench) -> Outcome:
     """A second run is started in the folder of one that is under way."""
-    path, folder = bench.recipe("twice", source={"pause": 0.2}), bench.place / "twice"
+    hang = bench.place / "hang"
+    path, folder = bench.recipe("twice", source={"hangs_after": str(hang)}), bench.place / "twice"
     first = running(path, folder)
+    hang.touch()
     code, told = parts.ended(parts.start(parts.command(path, folder, "--resume")))
+    hang.unlink()
     done, _ = parts.ended(first)
     same = done == 0 and parts.same_adapter(folder, bench.straight(path))
     kept = "the first run ends with the same bits as undisturbed" if same else "LOST"
@@ -374,10 +377,10 @@ def main() -> int:
 
 HEAD = """# Faults
 
-Written by `python tests/reliability/faults.py --output docs/reliability/faults.md`: each fault befalls a run of
-its own, its cause is mended, the run is continued with `--resume`, and its adapter compared bit by
-bit with that of a run that nothing befell. A negative exit code is the signal that ended the
-process; `torchrun` itself exits with 1 whatever its processes did.
+Written by `python tests/reliability/faults.py --output docs/reliability/faults.md`: each fault
+befalls a run of its own, its cause is mended, the run is continued with `--resume`, and its adapter
+compared bit by bit with that of a run that nothing befell. A negative exit code is the signal that
+ended the process; `torchrun` itself exits with 1 whatever its processes did.
 
 """
 

@@ -28,7 +28,7 @@ class FaultyConfig(world.ColourConfig):
     pause: float = 0.0  # seconds that reading a sample takes
     wrong: int | None = None  # a sample without text to learn from
     wrong_rank: int = 0  # the process that finds it so
-    hangs_after: str = ""  # a file, after whose appearance nothing is read any more
+    hangs_after: str = ""  # a file, and while it is there nothing is read
     words: int = 1  # of the first half of the targets
     silent: bool = False  # every other pair of samples has no media
 
@@ -40,8 +40,8 @@ class FaultySource(world.ColourSource):
 
     def __getitem__(self, index: int) -> Any:
         time.sleep(self.config.pause)
-        if self.config.hangs_after and Path(self.config.hangs_after).exists():
-            time.sleep(3600)
+        while self.config.hangs_after and Path(self.config.hangs_after).exists():
+            time.sleep(0.05)
         sample = super().__getitem__(index)
         if index == self.config.wrong and int(os.environ.get("RANK", 0)) == self.config.wrong_rank:
             sample["target"] = ""
