@@ -43,6 +43,7 @@ _EXPECTED = {
 }
 _RANGE = {"greater_than", "greater_than_equal", "less_than", "less_than_equal", "multiple_of"}
 _RANGE |= {"too_short", "too_long", "finite_number", "string_too_short"}
+_IN_BRACKETS = "write it in brackets"
 _MAPPINGS = {"model_type", "model_attributes_type", "dataclass_type", "union_tag_invalid"}
 
 
@@ -153,7 +154,7 @@ def _hint(kind: str, value: Any, expected: str) -> str:
     if kind == "string_type" and isinstance(value, bool | int | float):
         return f"write it in quotes: '{shown(value)}'"
     if kind == "list_type" and isinstance(value, str):
-        return f"write it in brackets: [{value}]" if len(value) < 60 else ""
+        return f"{_IN_BRACKETS}: [{value}]" if len(value) < 60 else ""
     if kind in ("literal_error", "enum") and isinstance(value, str):
         return did_you_mean(value, re.findall(r"'([^']*)'", expected))
     return ""
@@ -222,8 +223,11 @@ def _joined(findings: list[_Finding]) -> list[Problem]:
         )
         if is_explained and what.startswith("wrong type"):
             continue
-        expected = " or ".join(dict.fromkeys(item.expected for item in group if item.expected))
+        words = dict.fromkeys(item.expected for item in group if item.expected)
+        expected = " or ".join(words)
         hint = next((item.hint for item in group if item.hint), "")
+        if len(words) > 1 and hint.startswith(_IN_BRACKETS):  # it may not be meant as a list
+            hint = ""
         message = f"{what}; expected {expected}" if expected else what
         problems.append(group[0].place.problem(".".join(map(str, path)), message, hint))
     return sorted(problems, key=lambda problem: (problem.file, problem.line, problem.column))
