@@ -176,7 +176,7 @@ def test_a_bad_file_fails_alone_and_is_named(model, tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "in.jsonl:2: not JSON"),
+        ("{", "in.jsonl:2: is not JSON"),
         ("[1]", "in.jsonl:2: not a JSON object"),
         ('{"image": 5}', "in.jsonl:2: image is not text"),
         ('{"image": "b.png", "question": 5}', "in.jsonl:2: question is not text"),
@@ -184,7 +184,7 @@ def test_a_bad_file_fails_alone_and_is_named(model, tmp_path):
         ('{"image": "b.png", "choices": "x"}', "in.jsonl:2: choices is not a list of texts"),
         ('{"image": "b.png", "choices": []}', "in.jsonl:2: choices is not a list of texts"),
         ('{"id": 5}', "in.jsonl:2: has neither video, image or audio nor a prompt"),
-        ("[" * 100_000, "in.jsonl:2: not JSON"),
+        ("[" * 100_000, "in.jsonl:2: is not JSON"),
     ],
 )
 def test_a_record_that_is_none_names_its_line(model, tmp_path, line, message):
