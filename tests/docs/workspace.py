@@ -24,7 +24,8 @@ from mmadapt.registry import get_registry
 from mmadapt_shapes.render import write_mp4, write_wav
 
 REPOSITORY = Path(__file__).parents[2]
-LEFT_OUT = {".git", "build", "dist", "runs", ".venv"}
+# The code is found where it is installed: `python -m` would find it in the current folder first.
+LEFT_OUT = {".git", ".venv", "build", "dist", "mmadapt", "plugins", "runs", "tests"}
 SENTENCES = ("a red circle", "a blue square", "a green ring", "a white cross")
 Value = TypeVar("Value")
 
