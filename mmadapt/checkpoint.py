@@ -16,14 +16,25 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from mmadapt.adapter_files import (
+    BASES,
+    CARD,
+    FORMAT_VERSION,
+    RECIPE,
+    WEIGHTS,
+    check_bases,
+    check_format,
+    check_inside,
+    check_version,
+    file_digest,
+    some_of,
+)
 from mmadapt.errors import AdapterError
 from mmadapt.unfreeze import names_within
 
 if TYPE_CHECKING:
     from mmadapt.model import MultimodalModel
 
-FORMAT_VERSION = 1
-WEIGHTS, RECIPE, BASES, CARD = "adapter.safetensors", "recipe.yaml", "base_models.json", "README.md"
 _SAMPLED = 16  # values of each tensor that go into a fingerprint
 
 
@@ -87,7 +98,7 @@ def save_adapter(model: MultimodalModel, folder: Path) -> None:
             recipe.dump(staging / RECIPE)
         bases = {
             "format_version": FORMAT_VERSION,
-            "weights": _digest(staging / WEIGHTS),
+            "weights": file_digest(staging / WEIGHTS),
             "models": base_fingerprints(model),
         }
         (staging / BASES).write_text(json.dumps(bases, indent=2) + "\n")
@@ -128,40 +139,46 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     """
     if not file.is_file():
         raise AdapterError(f"{file.parent} is no adapter folder: it has no {file.name}")
+    check_inside(file)
     try:
         with safe_open(file, framework="pt") as opened:
-            version = int((opened.metadata() or {}).get("mmadapt_format", FORMAT_VERSION))
-            if version > FORMAT_VERSION:
-                raise AdapterError(
-                    f"{file} has format {version}; this mmadapt reads {FORMAT_VERSION}: upgrade it"
-                )
+            check_version(
+                file, int((opened.metadata() or {}).get("mmadapt_format", FORMAT_VERSION))
+            )
             return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except (SafetensorError, ValueError, OSError) as error:
-        raise AdapterError(f"{file} is damaged: {str(error).splitlines()[0]}") from error
+    except (SafetensorError, ValueError, OSError, RuntimeError, AttributeError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise AdapterError(f"{file} is damaged: {reason[:300]}") from error
 
 
 def check_tensors(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
     """Compares the tensors a model needs with those of an adapter.
 
     Raises:
-        AdapterError: a name is missing or surplus, or a shape differs; all of them are named.
+        AdapterError: a name is missing or surplus, a shape differs, or whole numbers stand for
+            broken ones; all of them are named.
     """
     findings = []
     if missing := sorted(set(own) - set(given)):
-        findings.append(f"missing: {_some(missing)}")
+        findings.append(f"missing: {some_of(missing)}")
     if surplus := sorted(set(given) - set(own)):
-        findings.append(f"surplus: {_some(surplus)}")
+        findings.append(f"surplus: {some_of(surplus)}")
     findings += [
         f"{name} is {tuple(given[name].shape)}, the model needs {tuple(own[name].shape)}"
         for name in sorted(set(own) & set(given))
         if own[name].shape != given[name].shape
     ][:5]
+    findings += [
+        f"{name} holds {_kind(given[name])}, the model needs {_kind(own[name])}"
+        for name in sorted(set(own) & set(given))
+        if own[name].is_floating_point() != given[name].is_floating_point()
+    ][:5]
     if findings:
         raise AdapterError("the adapter does not fit the model: " + "; ".join(findings))
 
 
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+def _kind(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def load_into(model: MultimodalModel, folder: Path) -> None:
@@ -170,53 +187,14 @@ def load_into(model: MultimodalModel, folder: Path) -> None:
     Raises:
         AdapterError: it is damaged, does not fit, or was trained on other base models.
     """
+    check_format(folder)
     tensors = read_tensors(folder / WEIGHTS)
     own = model.adapter_state_dict()
     blocks = [{name for name in part if name.startswith("encoders.")} for part in (own, tensors)]
     if blocks[0] != blocks[1]:  # other blocks are unfrozen, so that fingerprints cannot agree
         check_tensors(own, tensors)
-    _check_bases(folder, base_fingerprints(model))
+    check_bases(folder, base_fingerprints(model))
     model.load_adapter_state_dict(tensors)
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-def _check_bases(folder: Path, now: Mapping[str, Any]) -> None:
-    try:
-        written = json.loads((folder / BASES).read_text())
-        then, digest = dict(written["models"]), written["weights"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise AdapterError(
-            f"{folder / BASES} is missing or damaged, so the base models are unknown"
-        ) from error
-    if digest != _digest(folder / WEIGHTS):
-        raise AdapterError(
-            f"{folder / WEIGHTS} is not the file that was saved with {BASES}: it was damaged, or "
-            "the folder was written halfway; save the adapter again"
-        )
-    for name, base in now.items():
-        saved = then.get(name)
-        if not isinstance(saved, dict):
-            raise AdapterError(
-                f"the adapter was trained without '{name}'; it has {_some(sorted(then))}"
-            )
-        same = saved.get("shapes") == base.get("shapes")
-        if same and _comparable(saved.get("dtypes"), base.get("dtypes")):
-            same = saved.get("values") == base.get("values")
-        if not same:
-            raise AdapterError(
-                f"{name}: the adapter was trained on another model ({saved.get('class')}, "
-                f"{saved.get('parameters')} parameters) than the one given ({base.get('class')}, "
-                f"{base.get('parameters')} parameters); name the original model in the recipe"
-            )
-
-
-def _comparable(then: list[str] | None, now: list[str] | None) -> bool:
-    """Whether two loads of one checkpoint have the same values in bfloat16."""
-    return set(then or ()) ^ set(now or ()) <= {"float32", "bfloat16"}
 
 
 def model_card(model: MultimodalModel) -> str:

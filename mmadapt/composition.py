@@ -91,7 +91,7 @@ def _composed(
     return _build(
         recipe,
         lm if isinstance(lm, PreTrainedModel) else load_lm(recipe.recipe.lm, allow_code),
-        tokenizer if tokenizer is not None else _load_tokenizer(recipe.recipe.lm, lm),
+        tokenizer if tokenizer is not None else _load_tokenizer(recipe.recipe.lm, lm, allow_code),
         {
             name: built[name] if name in built else part.cls(part.config)
             for name, part in recipe.encoders.items()
@@ -218,9 +218,10 @@ def load(
     Raises:
         AdapterError: no adapter there, a damaged one, or one that fits other base models.
     """
-    from mmadapt.checkpoint import RECIPE, load_into
+    from mmadapt.checkpoint import RECIPE, check_format, load_into
 
     path = adapter_folder(folder)
+    check_format(path)  # a later mmadapt's recipe may hold what this one does not know
     loaded = load_recipe(path / RECIPE, overrides) if recipe is None else recipe
     resolved = resolve(loaded, allow_code=allow_code)
     model = _composed(resolved, lm, tokenizer, None, None, allow_code)
@@ -264,10 +265,10 @@ def _download(repo_id: str) -> Path:
         ) from error
 
 
-def _load_tokenizer(part: LMPart, lm: Any) -> PreTrainedTokenizerBase | None:
+def _load_tokenizer(part: LMPart, lm: Any, allow_code: bool) -> PreTrainedTokenizerBase | None:
     if isinstance(lm, PreTrainedModel) and not part.tokenizer and not lm.name_or_path:
         return None
-    tokenizer = load_tokenizer(part)
+    tokenizer = load_tokenizer(part, allow_code)
     if tokenizer.pad_token_id is None:  # padding is masked, so any id serves
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
     return tokenizer

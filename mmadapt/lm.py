@@ -61,13 +61,19 @@ def load_config(part: LMPart, place: str | None = None) -> Any:
     return load_pretrained(AutoConfig.from_pretrained, place or part.model, **options)
 
 
-def load_tokenizer(part: LMPart) -> PreTrainedTokenizerBase:
+def load_tokenizer(part: LMPart, allow_code: bool = False) -> PreTrainedTokenizerBase:
     """The tokenizer that belongs to the LM, or the one that the recipe names.
+
+    Args:
+        part: the recipe's `lm` block.
+        allow_code: whether the command line agrees to `trust_remote_code`.
 
     Raises:
         ModelError: it cannot be had.
     """
-    own = {} if part.tokenizer else {"revision": part.revision, "gguf_file": part.gguf_file}
+    own: dict[str, Any] = {"trust_remote_code": (part.trust_remote_code and allow_code) or None}
+    if not part.tokenizer:
+        own |= {"revision": part.revision, "gguf_file": part.gguf_file}
     model = part.tokenizer or part.model
     try:
         return load_pretrained(AutoTokenizer.from_pretrained, model, **own)

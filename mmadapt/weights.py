@@ -59,6 +59,8 @@ def load_pretrained(load: Callable[..., T], model: str, **options: Any) -> T:
             f"model folder {model} does not exist; check lm.model or the encoder's model"
         )
     options = {key: value for key, value in options.items() if value is not None}
+    if getattr(getattr(load, "__self__", None), "__name__", "").startswith("Auto"):
+        options.setdefault("trust_remote_code", False)  # left open, transformers asks at a terminal
     is_cut_off = not os.path.isdir(place) and not hub_is_reachable()
     if _untrained.get() and _loads_weights(load):
         return cast(T, _from_configuration(load, place, options))
@@ -135,7 +137,7 @@ def _from_configuration(load: Any, place: str, options: dict[str, Any]) -> Any:
 
     wants_report = options.pop("output_loading_info", False)
     config = options.pop("config", None) or AutoConfig.from_pretrained(place)
-    for name in ("revision", "key_mapping"):  # of files that are not read
+    for name in ("revision", "key_mapping", "trust_remote_code"):  # of files that are not read
         options.pop(name, None)
     make = getattr(load.__self__, "from_config", None) or load.__self__._from_config
     model = make(config, **options)

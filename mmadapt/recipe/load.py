@@ -18,6 +18,7 @@ from mmadapt.recipe.text import MAX_BYTES, parse
 
 MAX_CHAIN = 20
 SUFFIXES = (".yaml", ".yml")
+_ADAPTER = "adapter.safetensors"
 
 
 def load_recipe(source: str | Path | Mapping[str, Any], overrides: Iterable[str] = ()) -> Recipe:
@@ -83,6 +84,9 @@ def _extended(node: Node, folder: Path, chain: tuple[Path, ...]) -> Node:
         return node
     if not isinstance(named.value, str) or not named.value:
         what = f"wrong type ({shown(plain(named))}); expected the path of another recipe"
+        raise RecipeError([named.place.problem("extends", what)])
+    if chain and (folder / _ADAPTER).exists():  # it would lead out of the adapter
+        what = "a saved recipe is whole; expected none beside an adapter"
         raise RecipeError([named.place.problem("extends", what)])
     path = folder / named.value
     if path.suffix not in SUFFIXES or "\0" in named.value:  # no other file's text gets into errors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,7 @@ def rewrite(adapter, tensors, metadata=None):
     """Puts other tensors into an adapter folder that is otherwise in order."""
     save_file(tensors, adapter / WEIGHTS, metadata=metadata)
     bases = json.loads((adapter / BASES).read_text())
-    bases["weights"] = checkpoint._digest(adapter / WEIGHTS)
+    bases["weights"] = checkpoint.file_digest(adapter / WEIGHTS)
     (adapter / BASES).write_text(json.dumps(bases))
 
 
@@ -270,3 +271,63 @@ def test_tensors_of_any_layout_are_written(tmp_path):
     found = read_tensors(tmp_path / "x.safetensors")
     assert torch.equal(found["t"], tensors["t"]) and torch.equal(found["p"], torch.ones(2))
     assert [file.name for file in tmp_path.iterdir()] == ["x.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"format_version": 2}, "base_models.json has format 2; this mmadapt reads 1: upgrade it"),
+        ({"format_version": 0}, "is damaged: it names no format"),
+        ({"format_version": "1"}, "is damaged: it names no format"),
+        ({"models": [["lm", 1]]}, "missing or damaged, so the base models are unknown"),
+        ({"filler": "x" * 2**20}, "missing or damaged"),
+    ],
+)
+def test_fingerprints_of_another_format(adapter, change, match):
+    bases = json.loads((adapter / BASES).read_text())
+    (adapter / BASES).write_text(json.dumps(bases | change))
+    refused(adapter, match)
+
+
+def test_nested_fingerprints_and_a_pipe_are_refused(adapter):
+    (adapter / BASES).write_text("[" * 100_000)
+    refused(adapter, "missing or damaged")
+    (adapter / BASES).unlink()
+    os.mkfifo(adapter / BASES)  # reading it would wait forever
+    refused(adapter, "missing or damaged")
+
+
+@pytest.mark.parametrize("dtypes", [3, None, [[]], [{}], "float32"])
+def test_strange_dtypes_in_fingerprints_are_no_crash(adapter, dtypes):
+    bases = json.loads((adapter / BASES).read_text())
+    bases["models"]["lm"] |= {"dtypes": dtypes}
+    (adapter / BASES).write_text(json.dumps(bases))
+    try:
+        load_into(join(seed=1), adapter)
+    except AdapterError as error:
+        assert "was trained on another model" in str(error)
+
+
+def test_whole_numbers_for_weights_are_refused(adapter):
+    tensors = load_file(adapter / WEIGHTS)
+    tensors[GATE] = torch.zeros(tensors[GATE].shape, dtype=torch.int64)
+    rewrite(adapter, tensors)
+    refused(adapter, r"gates\.mlp_output holds int64, the model needs float32")
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, BASES])
+def test_a_link_out_of_the_folder_is_refused(adapter, name):
+    (adapter / name).rename(adapter.parent / name)
+    (adapter / name).symlink_to(adapter.parent / name)
+    refused(adapter, "a link that leads out of the adapter's folder")
+
+
+def test_the_links_of_the_hubs_cache_are_followed(adapter, tmp_path):
+    blobs, snapshot = tmp_path / "models--a--b" / "blobs", tmp_path / "models--a--b/snapshots/0f"
+    blobs.mkdir(parents=True), snapshot.mkdir(parents=True)
+    for file in adapter.iterdir():
+        file.rename(blobs / file.name)
+        (snapshot / file.name).symlink_to(blobs / file.name)
+    model = join(seed=1)
+    load_into(model, snapshot)
+    assert same(values(model), values(join()))

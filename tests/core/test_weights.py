@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 
@@ -73,3 +74,12 @@ def test_offline_by_choice_and_behind_a_proxy(monkeypatch, cut_off):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("https_proxy", "http://proxy.test:3128")
     assert hub_is_reachable()
+
+
+def test_code_of_a_model_is_neither_run_nor_asked_about(tmp_path, monkeypatch):
+    (tmp_path / "evil.py").write_text("raise SystemExit('the code was run')\n")
+    config = {"model_type": "evil", "auto_map": {"AutoConfig": "evil.Config"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("it asked"))
+    with pytest.raises(ModelError, match="execute"):
+        load_pretrained(AutoConfig.from_pretrained, str(tmp_path))

@@ -214,3 +214,11 @@ def test_long_words_give_short_errors(tmp_path):
 def test_a_word_in_place_of_a_list_is_told_how_to_be_one():
     with pytest.raises(RecipeError, match=r"expected a list; write it in brackets: \[cider\]"):
         load_recipe({"evaluate": {"metrics": "cider"}})
+
+
+def test_a_recipe_beside_an_adapter_extends_nothing(tmp_path):
+    (tmp_path / "base.yaml").write_text("name: base\n")
+    (tmp_path / "recipe.yaml").write_text("extends: base.yaml\n")
+    (tmp_path / "adapter.safetensors").write_bytes(b"")
+    with pytest.raises(RecipeError, match=r"recipe\.yaml:1:10: extends: a saved recipe is whole"):
+        load_recipe(tmp_path / "recipe.yaml")
