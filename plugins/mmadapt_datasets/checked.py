@@ -4,34 +4,43 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from mmadapt.errors import DataError
 from mmadapt.json_text import NotJson, parse_json
-from mmadapt_datasets.files import read_json, read_text
+from mmadapt_datasets.files import read_json, read_lines, read_text
 from mmadapt_datasets.records import kind_of
 
 MAX_BYTES = 2**30
-"""Larger files are not looked into."""
+"""Larger files are not looked into, but for the first so many bytes of jsonl."""
 
 
 def check_file(file: Path) -> None:
     """Looks into a csv, json or jsonl file; any other is passed over.
 
-    The JSON reader of pyarrow (in version 24) ends the process where a line is `null` or nested
-    deeply, and the CSV reader of pandas fills the rest of a row that was cut with nothing.
+    The JSON reader of pyarrow (in version 24) ends the process where the first line is `null`, and
+    the CSV reader of pandas fills the rest of a row that was cut with nothing. Of a jsonl file over
+    `MAX_BYTES` the first so many are looked into.
 
     Raises:
         DataError: it is not what its name says, a row has another number of fields than the header,
             or a line is no record.
     """
-    if file.stat().st_size > MAX_BYTES:
+    if file.suffix != ".jsonl" and file.stat().st_size > MAX_BYTES:
         return
     if file.suffix == ".csv":
         _check_csv(file)
     elif file.suffix in (".json", ".jsonl"):
         _check_json(file)
+
+
+def check_files(names: Iterable[str]) -> None:
+    """As `check_file`, for those names that are files here; others are passed over."""
+    for name in names:
+        if (file := Path(name)).is_file():
+            check_file(file)
 
 
 def _check_csv(file: Path) -> None:
@@ -47,23 +56,31 @@ def _check_csv(file: Path) -> None:
 
 
 def _check_json(file: Path) -> None:
-    _, text = read_text(file)
-    is_list = text.lstrip()[:1] == "["
-    lines = [] if is_list else text.split("\n")
-    for number, line in enumerate(lines, start=1):
+    """Checks line by line, so that memory holds one; a list or an object over many lines whole."""
+    is_first, left = True, MAX_BYTES
+    for number, line in read_lines(file):
+        left -= len(line)
+        if left < 0:
+            return
         if not line.strip():
             continue
+        if is_first and line.lstrip().startswith("["):
+            _check_whole(file)
+            return
         try:
             _check_record(file, number, parse_json(line))
         except NotJson as error:
-            if number == 1 and file.suffix == ".json":  # one object over several lines
-                is_list = True
-                break
+            if is_first and file.suffix == ".json":
+                _check_whole(file)
+                return
             raise DataError(file, number, str(error)) from error
-    if is_list:
-        content = read_json(file)[1]
-        for place, value in enumerate(content if isinstance(content, list) else [content]):
-            _check_record(file, f"[{place}]", value)
+        is_first = False
+
+
+def _check_whole(file: Path) -> None:
+    content = read_json(file)[1]
+    for place, value in enumerate(content if isinstance(content, list) else [content]):
+        _check_record(file, f"[{place}]", value)
 
 
 def _check_record(file: Path, place: int | str, value: Any) -> None:

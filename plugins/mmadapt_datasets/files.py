@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,23 @@ def read_text(path: str | Path) -> tuple[Path, str]:
         line = content.count(b"\n", 0, error.start) + 1
         reason = f"is not UTF-8 text (byte {error.start + 1} of the file)"
         raise DataError(file, line, reason) from error
+
+
+def read_lines(file: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a text file with their numbers from 1, one in memory at a time.
+
+    Raises:
+        DataError: it cannot be read, or is not UTF-8.
+    """
+    number = 1
+    try:
+        with file.open("rb") as stream:
+            for number, line in enumerate(stream, start=1):
+                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(file, number, "is not UTF-8 text") from error
+    except OSError as error:
+        raise DataError(file, None, f"cannot be read: {error.strerror or error}") from error
 
 
 def read_json(path: str | Path) -> tuple[Path, Any]:

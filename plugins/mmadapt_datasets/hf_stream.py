@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,8 @@ from typing import Any
 from mmadapt.contracts import StreamedSource
 from mmadapt.errors import DataError
 from mmadapt.types import Sample
-from mmadapt_datasets.hf import FILES, HfConfig, kind_of_file, loading, saved
+from mmadapt_datasets.checked import check_files
+from mmadapt_datasets.hf import HfConfig, kind_of_file, loading, saved
 from mmadapt_datasets.records import Record
 from mmadapt_datasets.table import Files
 
@@ -47,11 +47,12 @@ class HfStream(StreamedSource):
     def __init__(self, config: HfConfig) -> None:
         super().__init__(config)
         self.files = Files(config.root)
-        with loading(config) as datasets, _quiet(config, ()):
+        with loading(config) as datasets, _quiet(config.path):
             self.table, names = _opened(config, datasets)
         count = self.table.num_shards
         several = [f"{config.path} (shard {n + 1} of {count})" for n in range(count)]
         self.names = names if len(names) == count else several if count > 1 else [config.path]
+        self._checked = {0}
 
     @property
     def shards(self) -> Sequence[str]:
@@ -85,10 +86,13 @@ class HfStream(StreamedSource):
 
     def _rows(self, shard: int) -> Iterator[Row]:
         """The rows of one file; worked on by tables, so that nothing is decoded."""
+        if shard not in self._checked:
+            check_files([self.names[shard]])
+            self._checked.add(shard)
         part, number = self.table.shard(num_shards=len(self.names), index=shard), 0
         tables = iter(part.with_format("arrow").iter(batch_size=ROWS))
         while True:
-            with loading(self.config), _quiet(self.config, [self.names[shard]], number):
+            with loading(self.config), _quiet(self.names[shard], number):
                 table = next(tables, None)
             if table is None:
                 return
@@ -107,19 +111,19 @@ def _opened(config: HfConfig, datasets: Any) -> tuple[Any, list[str]]:
     else:
         name = str(path) if path.is_dir() else config.path
         builder = datasets.load_dataset_builder(name, config.name, revision=config.revision)
-    names = [str(file) for file in (builder.config.data_files or {}).get(config.split, ())]
-    with _quiet(config, names):
-        return builder.as_streaming_dataset(split=config.split), names
+    files: dict[str, list[str]] = dict(builder.config.data_files or {})
+    check_files(str(split[0]) for split in files.values())  # which `datasets` reads at once
+    names = [str(file) for file in files.get(config.split, ())]
+    return builder.as_streaming_dataset(split=config.split), names
 
 
 @contextmanager
-def _quiet(config: HfConfig, names: Sequence[str], number: int | None = None) -> Iterator[None]:
+def _quiet(name: str, number: int | None = None) -> Iterator[None]:
     """One error of ours, with file and record, in place of what `datasets` writes and raises.
 
     Args:
-        config: names the dataset.
-        names: of the files that may be damaged.
-        number: of the first row that was to be read.
+        name: of the file that may be damaged.
+        number: of the first row that was to be read; None before any is.
     """
     log = logging.getLogger("datasets")
     level = log.level
@@ -127,27 +131,9 @@ def _quiet(config: HfConfig, names: Sequence[str], number: int | None = None) ->
     try:
         yield
     except (ValueError, OSError) as error:
-        for name in names:
-            if (line := _broken_line(Path(name))) is not None:
-                raise DataError(name, line, "is not JSON") from error
         if number is None:
             raise
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(names[0], f"row {number} or later", reason) from error
+        raise DataError(name, f"row {number} or later", reason) from error
     finally:
         log.setLevel(level)
-
-
-def _broken_line(path: Path) -> int | None:
-    """The first line of a JSON-lines file that is not JSON, from 1."""
-    if FILES.get(path.suffix[1:]) != "json" or not path.is_file():
-        return None
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                if line.strip():
-                    json.loads(line)
-            except (ValueError, RecursionError):
-                # One document over many lines is no list of records.
-                return None if number == 1 and path.suffix == ".json" else number
-    return None

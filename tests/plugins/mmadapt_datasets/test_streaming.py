@@ -16,6 +16,7 @@ from mmadapt.evaluate import evaluate_adapter
 from mmadapt.recipe import load_recipe
 from mmadapt.testing import StreamedSourceContract
 from mmadapt.train import train
+from mmadapt_datasets import checked
 from mmadapt_datasets.webdataset import WebdatasetConfig, WebdatasetSource
 from mmadapt_datasets.webdataset_stream import WebdatasetStream
 
@@ -265,6 +266,25 @@ def test_a_damaged_row_is_one_error_with_file_and_record(tmp_path, case, capfd):
         reading("hf", options)
     assert all(word in str(caught.value) for word in words), str(caught.value)
     assert "Failed to" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+@pytest.mark.parametrize(("shard", "line"), [(0, 1), (1, 5)])
+def test_a_line_of_null_is_an_error_and_ends_no_process(tmp_path, streaming, shard, line):
+    options = write_rows(tmp_path / "data", "jsonl")
+    path = tmp_path / "data" / f"train-0000{shard}-of-00003.jsonl"
+    path.write_text("null\n" + path.read_text() if line == 1 else path.read_text() + "null\n")
+    with pytest.raises(DataError, match=rf"{path.name}:{line}: is null, not an object"):
+        list(HfSource.build(HfConfig(**options, streaming=streaming)))
+
+
+def test_of_a_huge_file_the_beginning_is_looked_into(tmp_path, monkeypatch):
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"a": 1}\n' * 3 + "null\n")
+    with pytest.raises(DataError, match=r"a.jsonl:4: is null"):
+        checked.check_file(file)
+    monkeypatch.setattr(checked, "MAX_BYTES", 30)
+    checked.check_file(file)
 
 
 def test_a_damaged_parquet_file_names_itself(tmp_path):
