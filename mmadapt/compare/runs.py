@@ -126,8 +126,17 @@ def compare_runs(folders: Sequence[str | Path]) -> RunComparison:
     return RunComparison(len(common), len(set.union(*sets)) - len(common), intervals, differences)
 
 
-# What differs between runs scored alike: how many samples, and what was found.
-_FOUND = {"samples", "interval", "per_sample_mean", "document_frequencies", "note"}
+_FOUND = {  # what differs between runs scored alike: how many samples, and what was found in them
+    "samples",
+    "interval",
+    "per_sample_mean",
+    "document_frequencies",
+    "note",
+    "classes",
+    "people",
+    "samples_by_column",
+    "java",  # METEOR counts the same under any
+}
 
 
 def _check_computed_alike(metric: str, runs: Sequence[Run]) -> None:
@@ -170,11 +179,15 @@ def read_run(folder: str | Path) -> Run:
             continue
         try:
             record = json.loads(line)
+            repeated = record["id"] in references
             for metric, score in record["scores"].items():
                 scores.setdefault(metric, {})[record["id"]] = float(score)
             references[record["id"]] = record.get("references") or []
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(file, number, "is no prediction with `id` and `scores`") from error
+        if repeated:
+            reason = f"has the id '{record['id']}' of an earlier line, so samples cannot be paired"
+            raise DataError(file, number, reason)
     return Run(str(report.get("name", path.name)), report, scores, references)
 
 

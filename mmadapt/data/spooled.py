@@ -7,11 +7,13 @@ import tempfile
 import weakref
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mmadapt.contracts import Source, StreamedSource
-from mmadapt.errors import MMAdaptError
+from mmadapt.data.origin import place
+from mmadapt.errors import DataError, MMAdaptError
 from mmadapt.types import Sample
 
 
@@ -30,6 +32,7 @@ class Spooled(Source):
         self.source = source
         self._rest: Iterator[Sample] | None = None
         self._samples: list[Sample] = []
+        self._ids: set[str] = set()
         self._places: list[dict[int, tuple[int, int]]] = []
         self._path: str | None = None
 
@@ -37,15 +40,19 @@ class Spooled(Source):
         """How many samples there are; no more than `limit` are read.
 
         Raises:
-            DataError: a record is damaged.
+            DataError: a record is damaged, or has the id of another.
         """
         if self._rest is None:
             self._rest = iter(self.source)
         while limit is None or len(self._samples) < limit:
-            sample = next(self._rest, None)
-            if sample is None:
-                break
-            self._keep(sample)
+            try:
+                sample = next(self._rest, None)
+                if sample is None:
+                    break
+                self._keep(sample)
+            except MMAdaptError as error:  # or the samples would seem to end here
+                self._rest = _failing(error)
+                raise
         return len(self._samples) if limit is None else min(limit, len(self._samples))
 
     def __len__(self) -> int:
@@ -76,6 +83,9 @@ class Spooled(Source):
         return {**self.__dict__, "_rest": iter(())}
 
     def _keep(self, sample: Sample) -> None:
+        if sample["id"] in self._ids:
+            raise DataError(place(sample), None, "has the id of an earlier one; ids must differ")
+        self._ids.add(sample["id"])
         media: list[Any] = [dict(part) for part in sample.get("media") or []]
         places = {}
         for number, part in enumerate(media):
@@ -100,6 +110,15 @@ class Spooled(Source):
                 "; set TMPDIR to a larger folder, or give the source a `limit`"
             ) from error
         return offset, len(content)
+
+
+def _failing(error: MMAdaptError) -> Iterator[Sample]:
+    """An iterator that raises an error whenever it is asked."""
+    return iter(partial(_raise, error), None)
+
+
+def _raise(error: MMAdaptError) -> Sample:
+    raise error
 
 
 def _remove(path: str, owner: int) -> None:

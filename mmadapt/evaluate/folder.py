@@ -15,7 +15,10 @@ from mmadapt.recipe import Recipe
 from mmadapt.versions import package_versions
 
 SETTINGS, METRICS, PREDICTIONS = "evaluation.json", "metrics.json", "predictions.jsonl"
-_ONLY_SPEED = ("batch_size", "num_examples")
+_NO_ANSWER = {  # what may change before --resume, since no answer depends on it
+    "data": {"max_bad_share", "shuffle_buffer", "augment", "cache_gib"},
+    "evaluate": {"batch_size", "num_examples"},
+}
 
 
 class EvaluationFolder:
@@ -115,10 +118,9 @@ def evaluation_settings(adapter: Path, recipe: Recipe, split: str) -> dict[str, 
     plain = recipe.model_dump(mode="json")
     others = {"train", "validation", "test"} - {split}
     parts = {key: plain[key] for key in ("lm", "encoders", "fusion", "head")}
-    parts["data"] = {key: value for key, value in plain["data"].items() if key not in others}
-    parts["evaluate"] = {
-        key: value for key, value in plain["evaluate"].items() if key not in _ONLY_SPEED
-    }
+    for block, free in _NO_ANSWER.items():
+        left_out = free | (others if block == "data" else set())
+        parts[block] = {key: value for key, value in plain[block].items() if key not in left_out}
     text = json.dumps(models, sort_keys=True)
     return {
         "adapter": weights,

@@ -3,7 +3,9 @@ import json
 import pytest
 
 from mmadapt.compare import compare_runs
+from mmadapt.compare.runs import read_run
 from mmadapt.errors import DataError, MMAdaptError
+from mmadapt.evaluate.scoring import metric_factories, scored
 
 
 def run(folder, scores, name="a", metric="exact_match"):
@@ -69,6 +71,28 @@ def test_scores_computed_in_two_ways_are_not_compared(tmp_path):
         (folder / "metrics.json").write_text(json.dumps(report))
     with pytest.raises(MMAdaptError, match=r"a and b computed exact_match .*: tokenizer differ"):
         compare_runs(folders)
+
+
+def test_what_was_found_in_the_answers_may_differ(tmp_path):
+    for name, answers in [("one", ["red", "red"]), ("other", ["red", "tree"])]:
+        samples = [{"id": f"s{n}", "references": ["red"]} for n in range(2)]
+        _, predictions, settings = scored(metric_factories(["macro_f1"]), samples, answers)
+        folder = tmp_path / name
+        folder.mkdir()
+        lines = "".join(json.dumps(prediction) + "\n" for prediction in predictions)
+        (folder / "predictions.jsonl").write_text(lines)
+        report = {"name": name, "settings": {"metrics": settings}}
+        (folder / "metrics.json").write_text(json.dumps(report))
+    assert settings["macro_f1"]["classes"] == 2
+    assert compare_runs([tmp_path / "one", tmp_path / "other"]).samples == 2
+
+
+def test_an_id_that_comes_twice_is_named(tmp_path):
+    run(tmp_path / "a", {"s1": 1.0})
+    file = tmp_path / "a" / "predictions.jsonl"
+    file.write_text(file.read_text() * 2)
+    with pytest.raises(DataError, match=r"predictions.jsonl:2: has the id 's1' of an earlier line"):
+        read_run(tmp_path / "a")
 
 
 def test_an_answer_may_hold_any_character(tmp_path):

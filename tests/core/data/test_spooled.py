@@ -7,6 +7,7 @@ import pytest
 from mmadapt.contracts import StreamedSource
 from mmadapt.data.spooled import Spooled
 from mmadapt.data.views import SwappedMedia, seeded_subset
+from mmadapt.errors import DataError
 
 
 class Bytes(StreamedSource):
@@ -48,6 +49,32 @@ def test_no_more_is_read_than_is_asked_for():
     part = seeded_subset(spooled, 10)
     assert len(part) == 10 and part[9]["id"] == "9" and source.made == 10
     assert len(seeded_subset(Spooled(Bytes(4)), 10)) == 4
+
+
+def test_a_damaged_record_is_no_end_of_the_samples(monkeypatch):
+    def failing(self, record):
+        if record == 3:
+            raise DataError("one", record, "is damaged")
+        return {"id": str(record)}
+
+    monkeypatch.setattr(Bytes, "sample", failing)
+    spooled = Spooled(Bytes())
+    for _ in range(2):
+        with pytest.raises(DataError, match="one:3: is damaged"):
+            len(spooled)
+    assert spooled[2]["id"] == "2"
+
+
+def test_two_samples_of_one_id_are_an_error(monkeypatch):
+    def same(self, record):
+        return {"id": str(record % 3), "origin": f"one:{record}"}
+
+    monkeypatch.setattr(Bytes, "sample", same)
+    spooled = Spooled(Bytes())
+    assert spooled.count(3) == 3
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"one:3 \(sample 0\): has the id of an earlier one"):
+            len(spooled)
 
 
 def test_media_lie_in_a_file_that_goes_with_the_object():

@@ -70,7 +70,7 @@ def test_an_evaluation_goes_on_where_it_was_cut_off(adapter, tmp_path, answered,
         run(adapter, output_dir=tmp_path / "cut")
     assert not (tmp_path / "cut" / "metrics.json").exists()
     before, answered.rows, answered.stop = answered.rows, [], None
-    result = run(adapter, output_dir=tmp_path / "cut", resume=True)
+    result = run(adapter, "data.max_bad_share=0.5", output_dir=tmp_path / "cut", resume=True)
     assert plain(result) == plain(whole)
     assert (
         before + answered.rows == [[f"s{100 + n + i}" for i in range(4)] for n in (0, 4, 8, 12)] * 2
