@@ -13,7 +13,7 @@ from transformers.trainer_utils import rotate_checkpoints
 
 from mmadapt.checkpoint import WEIGHTS, read_tensors, write_tensors
 from mmadapt.data.items import Mark
-from mmadapt.train.checkpoints import begin, seal
+from mmadapt.train.checkpoints import all_checkpoints, begin, seal, what_is_torn
 from mmadapt.train.guarded import GuardedTrainer
 from mmadapt.train.progress import Progress
 
@@ -116,6 +116,17 @@ class ResumingTrainer(GuardedTrainer):
             self._globalstep_last_logged = self.before.logged_step
             self.watch.quarantine.restore(self.before.met)
             self.watch.restore(self.before.bad)
+            if self.args.should_save:
+                self._tidy()
+
+    def _tidy(self) -> None:
+        """Removes what a kill left: torn checkpoints, and older ones than are to be kept."""
+        run = Path(str(self.args.output_dir))
+        for path in all_checkpoints(run):
+            if what_is_torn(path) is not None:
+                begin(path)
+        best = self.state.best_model_checkpoint
+        rotate_checkpoints(str(run), self.args.save_total_limit, best_model_checkpoint=best)
 
     def _init_training_state(self, *args: Any, **kwargs: Any) -> tuple[int, int]:
         """As its base's; the best checkpoint is found where the run folder is now."""

@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 
+from mmadapt.recipe import load_recipe
 from mmadapt.train import train
 from mmadapt.train.checkpoints import MANIFEST, last_checkpoint, seal
 from tests.reliability import resume, resume_parts
@@ -52,6 +53,22 @@ def test_a_run_resumed_from_any_step_ends_in_the_same_bits(whole, tmp_path, step
     assert resume.differences(resume.outcome(folder), resume.outcome(again)) == []
     said = capsys.readouterr().err
     assert said.count("is passed over: it has no manifest.json") == (12 - step) // 2
+
+
+def test_a_kill_while_an_old_checkpoint_is_removed_leaves_nothing_behind(whole, tmp_path):
+    """Also where no step is left that would remove it."""
+    recipe, folder = whole
+    kept = {**recipe, "train": {**recipe["train"], "save_total_limit": 2}}
+    again = cut_back(folder, tmp_path / "again", 11)
+    load_recipe(kept).dump(again / "recipe.yaml")
+    for step in (2, 4):
+        shutil.rmtree(again / f"checkpoint-{step}")
+    (again / "checkpoint-6" / "adapter.safetensors").unlink()
+    train(kept, again, resume=True, allow_code=True, quiet=True)
+    left = {path.name for path in resume.checkpoints(again)}
+    best = json.loads((again / "metrics.json").read_text())["best_step"]
+    assert "checkpoint-6" not in left and len(left) == 2
+    assert {"checkpoint-11", f"checkpoint-{best}"} <= left or best in (2, 4, 6)
 
 
 def test_chance_matters_in_these_runs(base):
