@@ -27,7 +27,8 @@ SHORTER = {
     "train": SHORT,
     "compare": f"{SHORT} --seeds 1 --learning-rates 1 --no-bench",
     "pytest": "--collect-only",
-    "bench": "--rounds 1 --batch-size 1 --decode= --random-weights",
+    "bench": "lm.model=embedded:lm --rounds 1 --batch-size 1 --text-tokens 8 --labelled-tokens 4 "
+    "--decode= --random-weights",
 }
 MODULES = {"pytest": "pytest", "torchrun": "torch.distributed.run"}
 SECONDS = 300

@@ -70,13 +70,14 @@ def run_block(block: Block, workspace: Workspace, printed: str) -> str:
 
 
 def assert_printed(expected: str, printed: str) -> None:
-    """Every line stands in the output, in order; `…` stands for anything."""
-    position = 0
-    for line in filter(str.strip, expected.splitlines()):
-        pattern = r".*?".join(re.escape(part.strip()) for part in line.split("…"))
-        found = re.search(pattern.replace(r"\ ", r"\s+"), printed[position:])
-        assert found, f"{line!r} is not in what was printed:\n{printed}"
-        position += found.end()
+    """Every line stands in the output, in order, however wide its gaps; `…` stands for anything."""
+    text, position = " ".join(printed.split()), 0
+    for line in expected.splitlines():
+        for part in line.split("…"):
+            words = " ".join(part.split())
+            found = text.find(words, position)
+            assert found >= 0, f"{words!r} is not in what was printed:\n{printed}"
+            position = found + len(words)
 
 
 @pytest.fixture(scope="session")
