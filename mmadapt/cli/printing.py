@@ -29,7 +29,7 @@ def print_scores(result: Mapping[str, Any], as_json: bool, num_examples: int = 5
     if result.get("metrics"):
         typer.echo(score_table(result))
     if lost := result.get("failed") or []:
-        rest = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
+        more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
         named = ", ".join(str(one["id"]) for one in lost[:3])
         samples = "sample was" if len(lost) == 1 else "samples were"
-        typer.echo(f"{len(lost)} {samples} left out of the scores: {named}{rest}", err=True)
+        typer.echo(f"{len(lost)} {samples} left out of the scores: {named}{more}", err=True)
