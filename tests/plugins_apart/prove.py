@@ -99,9 +99,9 @@ class Apart:
         self.folder, self.environment = folder, folder / "venv"
         venv.create(self.environment, with_pip=False)
         self.python = self.environment / "bin" / "python"
-        site = next((self.environment / "lib").glob("python*/site-packages"))
+        self.site = next((self.environment / "lib").glob("python*/site-packages"))
         shared = sysconfig.get_path("purelib")  # a .pth, because that may be an environment, too
-        (site / "shared.pth").write_text(f"import site; site.addsitedir({shared!r})\n")
+        (self.site / "shared.pth").write_text(f"import site; site.addsitedir({shared!r})\n")
         self.rows: list[tuple[str, bool, str]] = []
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -137,13 +137,14 @@ def install(apart: Apart) -> None:
         made = apart.mmadapt("new-plugin", kind, f"{kind}_apart")
         package = apart.folder / f"mmadapt-{kind}-apart"
         pip = apart.run(
-            "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "-e", str(package)
+            "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", str(package)
         )
         tested = apart.run(
             "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", str(package), str(package)
         )
         good = not (made.returncode or pip.returncode or tested.returncode)
-        apart.note(f"new-plugin {kind}: pip install, its tests as written", good, last_line(tested))
+        seen = last_line(pip if pip.returncode else tested)
+        apart.note(f"new-plugin {kind}: pip install, its tests as written", good, seen)
     rows = json.loads(apart.mmadapt("plugins", "--verify", "--json").stdout)
     found = {row["kind"]: row["status"] for row in rows if row["name"].endswith("_apart")}
     apart.note("plugins --verify lists all five", found == dict.fromkeys(KINDS, "ok"), str(found))
@@ -209,7 +210,7 @@ def limits(apart: Apart) -> None:
 @contextmanager
 def broken(apart: Apart, how: Break) -> Iterator[None]:
     """The fusion's package, broken for a while."""
-    file = apart.folder / "mmadapt-fusion-apart" / "mmadapt_fusion_apart" / how.file
+    file = apart.site / "mmadapt_fusion_apart" / how.file
     before = file.read_text()
     file.write_text(how.text)
     try:
