@@ -108,15 +108,16 @@ class StreamedDataset(IterableDataset[Item | Failed]):
     def _prepared(self, ahead: _Ahead) -> Item | Failed:
         """The sample that stands next, or the first of those after it that can be used."""
         try:
-            return first_usable(map(self._one, ahead.peek()), self.preparer.substitute)
+            found = first_usable(map(self._one, ahead.peek()), self.preparer.substitute)
         except MMAdaptError as error:
             return Failed(0, "", error)
+        # The marks are those of the place, though a sample of the next pass may stand in there.
+        return replace(found, marks=ahead.seen[0].marks) if isinstance(found, Item) else found
 
     def _one(self, drawn: Drawn) -> Item | Failed:
         key = (self.seed, drawn.epoch, drawn.index, *_REFERENCE)
         load = partial(_with_target, drawn, np.random.default_rng(key))
-        result = self.preparer.prepare(drawn.epoch, drawn.index, load)
-        return replace(result, marks=drawn.marks) if isinstance(result, Item) else result
+        return self.preparer.prepare(drawn.epoch, drawn.index, load)
 
 
 class _Ahead:

@@ -123,6 +123,17 @@ def test_a_share_goes_on_where_it_stopped():
         ]
 
 
+def test_a_share_goes_on_where_a_sample_of_the_next_pass_stood_in():
+    source = Colours(Config(shards=1, count=4, bad=[2, 3]))
+    whole = list(islice(dataset_of(source, buffer=0), 12))
+    assert [item.id for item in whole] == ["s0", "s1", "s0", "s0"] * 3
+    for done in range(1, 9):
+        again = dataset_of(source, buffer=0)
+        again.share = Share(1, begin=done, marks=whole[done - 1].marks)
+        rest = list(islice(again, 12 - done))
+        assert [summary(item) for item in rest] == [summary(item) for item in whole[done:]]
+
+
 def test_random_choices_differ_between_passes_and_samples():
     dataset = dataset_of(noise=True, augment=True)
     dataset.shuffle = False
