@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any, cast
 
@@ -69,6 +69,7 @@ def bench(
     if unknown := [name for name in options.against if name not in AGAINST]:
         raise RecipeError(f"--against {unknown[0]}: known are {', '.join(AGAINST)}")
     lm = _lm(recipes[0], options)
+    options = _within_vocabulary(options, lm)
     subjects = [*_floors(lm, options), *(_subject(r, lm, options) for r in recipes)]
     subjects += _prefixes(recipes[0], lm, options)
     rows = [Row(subject.name) for subject in subjects]
@@ -80,6 +81,13 @@ def bench(
                 _measure(subject, row, options, warm_up=number == 0)
                 bar.update()
     return summarize(rows, options.workload.batch_size, _head_seconds(lm, options))
+
+
+def _within_vocabulary(options: Options, lm: PreTrainedModel) -> Options:
+    """Small LMs know fewer tokens than a workload draws from."""
+    embedding: Any = lm.get_input_embeddings()
+    known = min(options.workload.vocabulary, embedding.weight.shape[0])
+    return replace(options, workload=replace(options.workload, vocabulary=known))
 
 
 def _measure(subject: Subject, row: Row, options: Options, warm_up: bool) -> None:

@@ -108,7 +108,7 @@ def invoke(arguments: list[str], workspace: Workspace) -> str:
 
 def _output(result: Result, command: str) -> str:
     if result.exit_code:
-        said = result.output or repr(result.exception)
+        said = f"{result.output}{result.exception!r}"
         raise BlockError(f"{command}\nexit code {result.exit_code}: {said}") from result.exception
     return result.stdout
 

@@ -111,3 +111,9 @@ def test_what_cannot_be_compared_is_refused():
         measured(recipe(), other)
     with pytest.raises(RecipeError, match="--against floor: known are text-only"):
         measured(recipe(), against=("floor",))
+
+
+def test_a_small_vocabulary_is_enough():
+    many = Workload(1, 48, 3, new_tokens=2)  # draws from 1,000 tokens; this LM knows 89
+    results = measured(recipe(), workload=many, against=(), decode_batch_sizes=())
+    assert [result.name for result in results] == ["one"]
