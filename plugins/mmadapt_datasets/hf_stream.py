@@ -112,7 +112,7 @@ def _opened(config: HfConfig, datasets: Any) -> tuple[Any, list[str]]:
         name = str(path) if path.is_dir() else config.path
         builder = datasets.load_dataset_builder(name, config.name, revision=config.revision)
     files: dict[str, list[str]] = dict(builder.config.data_files or {})
-    check_files(str(split[0]) for split in files.values())  # which `datasets` reads at once
+    check_files(str(file) for split in files.values() for file in split[:1])  # read at once
     names = [str(file) for file in files.get(config.split, ())]
     return builder.as_streaming_dataset(split=config.split), names
 
