@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from mmadapt.addresses import FETCH_FIRST, is_address
 from mmadapt.contracts import Source
 from mmadapt.errors import DataError
 from mmadapt.types import MediaPart, Modality, Sample
@@ -58,6 +59,8 @@ class Folder:
         path = os.path.join(self.root, name)
         if path in self._seen:
             return {"type": self.modality, "path": path}
+        if is_address(name):
+            raise record.fail(f"names an address ({name[:100]}); {FETCH_FIRST}")
         if "\0" in name or os.path.isabs(name) or ".." in Path(name).parts:
             raise record.fail(f"names the file {name!r}, which is not below {self.root}")
         if not self.files.allow_outside and not os.path.realpath(path).startswith(self._inside):

@@ -9,6 +9,7 @@ from typing import Any, cast, get_args
 
 from pydantic import BaseModel, ConfigDict
 
+from mmadapt.addresses import FETCH_FIRST, is_address
 from mmadapt.errors import DataError, did_you_mean
 from mmadapt.types import MediaPart, Modality, Sample
 from mmadapt_datasets.records import Record
@@ -34,6 +35,8 @@ class Files:
         Raises:
             DataError: there is no root, or the name leads out of it.
         """
+        if is_address(name):
+            raise record.fail(f"'{column}' names an address ({name[:100]}); {FETCH_FIRST}")
         if self.root is None:
             raise record.fail(f"'{column}' names the file {name!r}, not its bytes")
         path = os.path.join(self.root, name)

@@ -181,7 +181,7 @@ def members(shard: Path) -> Iterator[tuple[str, str, tuple[int, int]]]:
                     raise DataError(shard, member.name, f"has over {MAX_MEMBER} bytes")
                 yield name, extension.lower(), (member.offset_data, member.size)
         _check_end(shard)
-    except (OSError, tarfile.TarError, EOFError) as error:
+    except (OSError, tarfile.TarError, EOFError, RecursionError, ValueError) as error:
         where = f" after '{name}'" if name else ""
         raise DataError(shard, None, f"is not a tar file, or damaged{where}: {error}") from error
 

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+from mmadapt.addresses import FETCH_FIRST, is_address
 from mmadapt.errors import DataError
 from mmadapt.types import MediaPart, Modality, Sample
 from mmadapt_jsonl.texts import KEYS, MODALITIES, as_text, kind, media_parts, read_texts
@@ -102,6 +103,8 @@ class RecordReader:
         path = os.path.join(self.root, as_text(value, key, partial(self._fail, line)))
         if not value or "\0" in value:
             raise self._fail(line, f"'{key}' is not a path")
+        if is_address(value):
+            raise self._fail(line, f"'{key}' is an address ({value[:100]}); {FETCH_FIRST}")
         real = os.path.realpath(path)
         inside = os.path.commonpath([real, self._real_root]) == self._real_root
         if not inside and not self.allow_outside:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,10 @@ from mmadapt.errors import DataError
 from mmadapt.json_text import NotJson, parse_json
 from mmadapt.types import Sample
 from mmadapt_jsonl.record import RecordReader
+
+_ESCAPED = re.compile(r"\\u[dD][89a-fA-F]")
+MAX_LINE = 2**26
+"""Bytes of one line; a longer one is no record."""
 
 
 class JsonlConfig(BaseModel):
@@ -94,6 +100,8 @@ class JsonlSource(Source):
                 record = parse_json(line)
             except NotJson as error:
                 raise DataError(self.path, number, str(error)) from error
+            if _ESCAPED.search(line) and _is_broken(record):
+                raise DataError(self.path, number, "holds half a character, such as \\ud800")
             if not isinstance(record, dict):
                 raise DataError(self.path, number, "is not a record: write {…} on every line")
             if self.config.split is None or record.get("split") == self.config.split:
@@ -103,7 +111,10 @@ class JsonlSource(Source):
         number = 1
         try:
             with self.path.open("rb") as stream:
-                for number, line in enumerate(stream, start=1):
+                lines = iter(lambda: stream.readline(MAX_LINE + 1), b"")
+                for number, line in enumerate(lines, start=1):
+                    if len(line) > MAX_LINE:
+                        raise DataError(self.path, number, f"has over {MAX_LINE} bytes")
                     yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             raise DataError(self.path, number, "is not UTF-8 text") from error
@@ -123,3 +134,12 @@ class JsonlSource(Source):
             {**sample, "id": f"{sample['id']}#{number}", "target": text, "references": [text]}
             for number, text in enumerate(references)
         ]
+
+
+def _is_broken(value: Any) -> bool:
+    """Whether a text in it has a surrogate alone, which no file and no tokenizer can hold."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mmadapt.addresses import FETCH_FIRST, is_address
 from mmadapt.data.media.reader import ReaderError, shared_reader
 from mmadapt.errors import MediaError
 
@@ -84,6 +85,8 @@ def check_file(kind: str, path: str | os.PathLike[str]) -> None:
             reason, advice = "it is a link to a file that does not exist", "Mend the link."
         else:
             reason, advice = "no such file", f"Relative paths start in {Path.cwd()}."
+            if is_address(os.fspath(path)):
+                reason, advice = "it is an address, not a file", f"{FETCH_FIRST.capitalize()}."
         raise MediaError(path, reason, kind, advice) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL character in the name
         reason = getattr(error, "strerror", None) or str(error)
