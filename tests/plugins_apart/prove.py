@@ -249,8 +249,9 @@ def break_it(apart: Apart, how: Break) -> None:
         )
         verified = apart.mmadapt("plugins", "--verify", "--json")
         statuses = [row["status"] for row in json.loads(verified.stdout) if row["status"] != "ok"]
-        told = any(how.listed in status for status in statuses) and verified.returncode == 2
-        apart.note(f"{how.name}: plugins --verify tells", told, "; ".join(statuses))
+        matching = [status for status in statuses if how.listed in status]
+        told = bool(matching) and verified.returncode == 2
+        apart.note(f"{how.name}: plugins --verify tells", told, "; ".join(matching or statuses))
         changes = ["fusion.use=adem"] if "clash" in how.name else []
         named = apart.mmadapt("check", "--no-memory", "apart.yaml", *changes)
         is_fatal = named.returncode == 2 and how.named in named.stderr
