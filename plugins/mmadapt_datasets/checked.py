@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,29 @@ def check_files(names: Iterable[str]) -> None:
     for name in names:
         if (file := Path(name)).is_file():
             check_file(file)
+
+
+def check_places(path: Path, names: Iterable[str]) -> None:
+    """Makes sure that a dataset's README names no file elsewhere, and no link leads there.
+
+    Args:
+        path: a folder; of a dataset of the hub any other.
+        names: its files, as `datasets` has found them.
+
+    Raises:
+        DataError: one is an address, or lies outside the folder; of the hub, is not on the hub.
+    """
+    homes = [os.path.join(os.path.realpath(path), "")]
+    if path.parent.name == "snapshots":  # the hub's cache, whose files are links to blobs
+        homes.append(os.path.join(os.path.realpath(path.parent.parent / "blobs"), ""))
+    for name in names:
+        if path.is_dir():
+            is_own = os.path.realpath(name).startswith(tuple(homes))
+        else:
+            is_own = name.startswith("hf://datasets/")
+        if not is_own:
+            reason = f"names {name}, which lies outside the dataset; copy it there"
+            raise DataError(path, "README.md", reason)
 
 
 def _check_csv(file: Path) -> None:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from mmadapt.contracts import Source, StreamedSource
 from mmadapt.errors import DataError, MissingDependency, MMAdaptError
 from mmadapt.types import Sample
-from mmadapt_datasets.checked import check_file, check_files
+from mmadapt_datasets.checked import check_file, check_files, check_places
 from mmadapt_datasets.records import Record
 from mmadapt_datasets.table import Columns, Files
 
@@ -99,11 +99,13 @@ def _load(config: HfConfig) -> Any:
             kind = kind_of_file(path)
             check_file(path)
             return datasets.load_dataset(kind, data_files=str(path), split=config.split)
-        if path.is_dir():
-            builder = datasets.load_dataset_builder(str(path), config.name)
-            check_files(chain.from_iterable((builder.config.data_files or {}).values()))
+        name = str(path) if path.is_dir() else config.path
+        builder = datasets.load_dataset_builder(name, config.name, revision=config.revision)
+        names = list(chain.from_iterable((builder.config.data_files or {}).values()))
+        check_places(path, names)
+        check_files(names)
         return datasets.load_dataset(
-            str(path) if path.is_dir() else config.path,
+            name,
             config.name,
             split=config.split,
             revision=config.revision,

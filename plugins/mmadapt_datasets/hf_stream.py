@@ -13,7 +13,7 @@ from typing import Any
 from mmadapt.contracts import StreamedSource
 from mmadapt.errors import DataError
 from mmadapt.types import Sample
-from mmadapt_datasets.checked import check_files
+from mmadapt_datasets.checked import check_files, check_places
 from mmadapt_datasets.hf import HfConfig, kind_of_file, loading, saved
 from mmadapt_datasets.records import Record
 from mmadapt_datasets.table import Files
@@ -112,6 +112,8 @@ def _opened(config: HfConfig, datasets: Any) -> tuple[Any, list[str]]:
         name = str(path) if path.is_dir() else config.path
         builder = datasets.load_dataset_builder(name, config.name, revision=config.revision)
     files: dict[str, list[str]] = dict(builder.config.data_files or {})
+    if not path.is_file():
+        check_places(path, [str(file) for split in files.values() for file in split])
     check_files(str(file) for split in files.values() for file in split[:1])  # read at once
     names = [str(file) for file in files.get(config.split, ())]
     return builder.as_streaming_dataset(split=config.split), names

@@ -33,6 +33,7 @@ from typing import Any
 from unittest import mock
 
 import torch
+from huggingface_hub import constants
 
 from mmadapt import checkpoint, composition, weights
 from mmadapt.adapter_files import WEIGHTS
@@ -264,6 +265,8 @@ def run(count: int, seed: int, only: int | None = None) -> list[Outcome]:
     with (
         tempfile.TemporaryDirectory() as scratch,
         mock.patch.object(weights, "hub_is_reachable", lambda: False),
+        # A recipe may name a hub model, and the hub's client looks for the user's token.
+        mock.patch.object(constants, "HF_TOKEN_PATH", f"{scratch}/work/token"),
     ):
         bench = Bench(Path(scratch))
         composition.load(

@@ -8,6 +8,8 @@ from PIL import Image
 from mmadapt.errors import DataError
 from mmadapt.train import train
 from mmadapt_datasets import webdataset
+from mmadapt_datasets.records import Record
+from mmadapt_datasets.table import Files as RootedFiles
 from mmadapt_datasets.webdataset import WebdatasetConfig, WebdatasetSource
 
 datasets = pytest.importorskip("datasets")
@@ -247,3 +249,36 @@ def test_encoded_bytes_train_and_a_damaged_row_is_named(tmp_path, kind):
     (failed,) = result["failed"]
     place = f"{tmp_path / 'data'}:row 1 (sample k1)" if kind == "hf" else f"{tmp_path / 'a.tar'}:k1"
     assert failed["id"] == "k1" and failed["reason"].startswith(f"{place}: cannot read image")
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("named", ["../out.json", "{folder}/out.json", "link.json"])
+def test_a_readme_names_no_files_elsewhere(tmp_path, monkeypatch, named, streaming):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (tmp_path / "out.json").write_text('{"said": "a secret"}\n')
+    (folder / "link.json").symlink_to("../out.json")
+    head = f"configs:\n- config_name: default\n  data_files: {named.format(folder=tmp_path)}\n"
+    (folder / "README.md").write_text(f"---\n{head}---\n")
+    config = HfConfig(path=str(folder), columns={"target": "said"}, streaming=streaming)
+    with pytest.raises(DataError, match=r"README\.md: names .*, which lies outside the dataset"):
+        HfSource.build(config)
+
+
+def test_an_address_in_a_row_is_told(tmp_path):
+    table(picture=["https://example.org/1.png"] * 3).to_json(tmp_path / "a.jsonl")
+    source = hf(tmp_path / "a.jsonl")
+    with pytest.raises(DataError, match=r"'picture' names an address .* nothing is fetched"):
+        source[0]
+    with pytest.raises(DataError, match="nothing is fetched"):
+        RootedFiles(str(tmp_path)).path(Record(tmp_path, "1", {}), "picture", "ftp://a/b.png")
+
+
+def test_a_shard_of_endless_headers_is_damaged(tmp_path):
+    long_name = tarfile.TarInfo("././@LongLink")
+    long_name.type, long_name.size = tarfile.GNUTYPE_LONGNAME, 3
+    block = long_name.tobuf(tarfile.GNU_FORMAT) + b"ab\0".ljust(512, b"\0")
+    (tmp_path / "a.tar").write_bytes(block * 3000 + bytes(1024))
+    with pytest.raises(DataError, match="is not a tar file, or damaged"):
+        list(webdataset.members(tmp_path / "a.tar"))

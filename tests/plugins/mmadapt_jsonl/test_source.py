@@ -235,3 +235,27 @@ def test_files_that_are_no_data_are_refused(folder):
     (folder / "latin.jsonl").write_bytes(b'{"caption": "\xe9"}')
     with pytest.raises(DataError, match=r"latin\.jsonl:1: is not UTF-8 text"):
         JsonlSource(JsonlConfig(path=str(folder / "latin.jsonl")))
+
+
+@pytest.mark.parametrize(
+    "address", ["https://a.org/1.png", "data:image/png;base64,aGk=", "S3://x/y"]
+)
+def test_addresses_are_not_fetched(folder, address):
+    with pytest.raises(
+        DataError, match=r"data\.jsonl:1: 'image' is an address .*nothing is fetched"
+    ):
+        source(folder, {"image": address, "caption": "x"}, allow_outside=True)
+
+
+def test_half_a_character_is_refused(folder):
+    for record in ('{"image": null, "caption": "\\ud83d"}', '{"image": "\\uD83D", "caption": "x"}'):
+        with pytest.raises(DataError, match=r"data\.jsonl:1: holds half a character"):
+            source(folder, record)
+    (sample,) = source(folder, '{"image": null, "caption": "\\ud83d\\ude00 \\\\ud83d"}')
+    assert sample["target"] == "😀 \\ud83d"
+
+
+def test_an_endless_line_is_refused(folder, monkeypatch):
+    monkeypatch.setattr("mmadapt_jsonl.source.MAX_LINE", 100)
+    with pytest.raises(DataError, match=r"data\.jsonl:2: has over 100 bytes"):
+        source(folder, {"image": "2.png", "caption": "x"}, {"image": "2.png", "caption": "x" * 100})
