@@ -23,6 +23,7 @@ from mmadapt.cli.schema import schema
 from mmadapt.cli.show import show
 from mmadapt.cli.train import train
 from mmadapt.errors import MMAdaptError, RecipeError, Stopped
+from mmadapt.redact import redacted
 
 INTERRUPTED = 130
 DEBUG_VARIABLE = "MMADAPT_DEBUG"
@@ -58,7 +59,7 @@ class Guarded(TyperGroup):
             if os.environ.get(DEBUG_VARIABLE):
                 raise
             mark = "" if isinstance(error, RecipeError | Stopped) else "error: "
-            typer.echo(f"{mark}{error}", err=True)
+            typer.echo(f"{mark}{redacted(str(error))}", err=True)
             raise typer.Exit(error.exit_code) from None
         except OSError as error:
             if error.errno not in _FILE_TROUBLE or os.environ.get(DEBUG_VARIABLE):

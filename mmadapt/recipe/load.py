@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from mmadapt.recipe.overrides import apply_overrides
 from mmadapt.recipe.problems import from_pydantic, shown
 from mmadapt.recipe.schema import Recipe
 from mmadapt.recipe.text import MAX_BYTES, parse
+from mmadapt.redact import has_secret, redacted
 
 MAX_CHAIN = 20
 SUFFIXES = (".yaml", ".yml")
@@ -54,7 +56,24 @@ def read_node(source: str | Path | Mapping[str, Any], overrides: Iterable[str] =
         node = _extended(from_python(source, Place("recipe")), Path(), ())
     else:
         node = _read(Path(source), Place(str(source)), ())
-    return apply_overrides(node, overrides)
+    node = apply_overrides(node, overrides)
+    if problems := list(_secrets(node, "")):
+        raise RecipeError(problems)
+    return node
+
+
+def _secrets(node: Node, key: str) -> Iterator[Problem]:
+    """Texts that would carry a token or a password into every run folder."""
+    if isinstance(node.value, dict):
+        for name, inner in node.value.items():
+            yield from _secrets(inner, f"{key}.{name}".lstrip("."))
+    elif isinstance(node.value, list):
+        for index, inner in enumerate(node.value):
+            yield from _secrets(inner, f"{key}[{index}]")
+    elif isinstance(node.value, str) and has_secret(node.value):
+        place = replace(node.place, file=redacted(node.place.file))
+        what = "holds a token or a password; a recipe is no place for a secret"
+        yield place.problem(redacted(key), what, "run `hf auth login`, or set HF_TOKEN")
 
 
 def validate(node: Node) -> tuple[Recipe | None, list[Problem]]:
