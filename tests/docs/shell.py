@@ -92,6 +92,8 @@ def run(words: list[str], workspace: Workspace) -> str:
             raise BlockError("would run these tests inside themselves: mark it")
         extra = [] if workspace.in_full else shlex.split(SHORTER.get(name, ""))
         return start([sys.executable, "-m", MODULES[name], *arguments, *extra], workspace)
+    elif name == "python":
+        check_script(arguments, workspace)
     elif name in PLAIN:
         return start(words, workspace)
     else:
@@ -150,6 +152,15 @@ def start(words: list[str], workspace: Workspace) -> str:
     if done.returncode:
         raise BlockError(f"{shlex.join(words)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     return done.stdout
+
+
+def check_script(arguments: list[str], workspace: Workspace) -> None:
+    """`python -m tests.…`: a long measurement; its module must exist."""
+    if arguments[0] != "-m" or not arguments[1].startswith("tests."):
+        raise BlockError(f"no way to run: {shlex.join(['python', *arguments])}")
+    module = workspace.repository.joinpath(*arguments[1].split("."))
+    if not (module.with_suffix(".py").is_file() or (module / "__main__.py").is_file()):
+        raise BlockError(f"no such module: {arguments[1]}")
 
 
 def install(arguments: list[str], workspace: Workspace) -> None:
