@@ -10,8 +10,9 @@ import torch
 from mmadapt.checking import dry_run
 from mmadapt.composition import compose, load
 from mmadapt.errors import ModelError, RecipeError
+from mmadapt.lm import load_lm
 from mmadapt.model import MultimodalModel
-from mmadapt.recipe import load_recipe
+from mmadapt.recipe import LMPart, load_recipe
 from mmadapt.train import train
 from tests import world
 from tests.tiny import tiny_lm, tiny_tokenizer
@@ -141,3 +142,9 @@ def test_device_map_places_the_lm(lm, tmp_path, monkeypatch):
     assert not free.is_placed and not hasattr(free, "hf_device_map")
     with pytest.raises(ModelError, match="cannot be loaded"):
         compose(recipe(lm, device_map="no-such-place"), allow_code=True)
+
+
+def test_code_of_a_model_needs_the_command_lines_word_too(tmp_path):
+    part = LMPart(model=str(tmp_path), trust_remote_code=True)
+    with pytest.raises(ModelError, match=r"runs code from .*; pass --allow-code if you trust it"):
+        load_lm(part)
