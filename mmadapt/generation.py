@@ -12,8 +12,8 @@ from mmadapt.candidates import choose_with_margins
 from mmadapt.data.length import lm_limit
 from mmadapt.data.origin import located
 from mmadapt.errors import DataError
-from mmadapt.margins import GreedyMargins, generation_mode, is_greedy
-from mmadapt.types import MediaInputs, Sample, State
+from mmadapt.margins import GreedyMargins, generation_mode, is_greedy, unfinished
+from mmadapt.types import MediaInputs, Sample, State, TextInputs
 
 if TYPE_CHECKING:
     from mmadapt.contracts import Fusion, Head
@@ -42,7 +42,7 @@ def generate_batch(
                 "generate", None, "a prompt is empty, so there is nothing to continue; give one"
             )
         text = text.padded_left()
-        options, beams = generation_options(model, options, text.attention_mask.shape[1])
+        options, beams = generation_options(model, options, int(_positions(text).max()))
         with model.prepared(State(text), features, beams):
             output = cast(Any, model.lm).generate(
                 input_ids=text.input_ids,
@@ -57,6 +57,12 @@ def generate_batch(
     return output
 
 
+def _positions(text: TextInputs) -> Tensor:
+    """Positions of the LM that each row takes, padding not counted: (b,)."""
+    taken = text.attention_mask
+    return (taken if text.positionless is None else taken & ~text.positionless).sum(dim=1)
+
+
 def generation_options(
     model: MultimodalModel, options: dict[str, Any], length: int
 ) -> tuple[dict[str, Any], int]:
@@ -65,7 +71,7 @@ def generation_options(
     Args:
         model: a composed model.
         options: of the caller.
-        length: positions of the prompts; a default number of new tokens stays within the LM's.
+        length: positions of the longest prompt; a default number of new tokens stays within the LM's.
     """
     config = options.get("generation_config")
     own = config if config is not None else model.lm.generation_config
@@ -75,7 +81,7 @@ def generation_options(
         defaults["pad_token_id"] = 0 if pad is None else pad
     if config is None and not options.get("do_sample"):
         defaults |= {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-    if config is None and "max_length" not in options:
+    if _is_open(options):
         raised = None if model.recipe is None else model.recipe.data.max_length
         room = (lm_limit(model.lm.config, raised) or length + MAX_NEW_TOKENS) - length
         defaults["max_new_tokens"] = max(1, min(MAX_NEW_TOKENS, room))
@@ -86,6 +92,13 @@ def generation_options(
         options["use_cache"] = False
     names = ("num_beams", "num_return_sequences")
     return options, max(options.get(name) or getattr(own, name) or 1 for name in names)
+
+
+def _is_open(options: Mapping[str, Any]) -> bool:
+    """Whether it is left to the default how many tokens are generated."""
+    return not {"generation_config", "max_length", "max_new_tokens"} & {
+        key for key, value in options.items() if value is not None
+    }
 
 
 def answer_batch(
@@ -171,6 +184,10 @@ def _answered(
         texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
         stops = options.get("eos_token_id", cast(Any, model.lm).generation_config.eos_token_id)
         margins = [float("inf")] * len(texts) if watch is None else watch.smallest(ids, stops)
+        if watch is not None and _is_open(options) and ids.shape[1] < MAX_NEW_TOKENS:
+            # Cut where the batch's longest prompt left no more room: alone, a row may go on.
+            cut = unfinished(ids, stops)
+            margins = [0.0 if short else m for m, short in zip(margins, cut, strict=True)]
     per_sample = len(texts) // len(samples)
     answers = [head.answer(samples[row // per_sample], text) for row, text in enumerate(texts)]
     return answers, margins

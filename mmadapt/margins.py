@@ -53,13 +53,22 @@ class GreedyMargins(LogitsProcessor):
         """
         if not self.steps:
             return [math.inf] * len(ids)
-        ending = [] if stops is None else [stops] if isinstance(stops, int) else list(stops)
-        ended = torch.isin(ids.cpu(), torch.tensor(ending, dtype=ids.dtype)).long()
+        ended = _ends(ids, stops).long()
         after = ended.cumsum(dim=1) - ended  # > 0 behind the first stop
         margins = torch.stack(self.steps, dim=1)
         width = min(margins.shape[1], after.shape[1])
         seen = margins[:, :width].masked_fill(after[:, :width] > 0, math.inf)
         return seen.amin(dim=1).tolist()
+
+
+def unfinished(ids: Tensor, stops: int | Iterable[int] | None) -> list[bool]:
+    """Which rows of new tokens (b, new) hold no stop token."""
+    return (~_ends(ids, stops).any(dim=1)).tolist()
+
+
+def _ends(ids: Tensor, stops: int | Iterable[int] | None) -> Tensor:
+    ending = [] if stops is None else [stops] if isinstance(stops, int) else list(stops)
+    return torch.isin(ids.cpu(), torch.tensor(ending, dtype=ids.dtype))
 
 
 def generation_mode(lm: nn.Module, options: dict[str, Any]) -> str:

@@ -87,7 +87,7 @@ def test_errors_are_one_message_and_an_exit_code(run, trained, error, code, mess
     assert "Traceback" not in result.output
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError("bug"), OSError(errno.EIO, "bug")])
+@pytest.mark.parametrize("error", [ZeroDivisionError("bug"), OSError(errno.EBADF, "bug")])
 def test_a_bug_keeps_its_traceback(run, trained, error):
     trained.error = error
     result = run("train", "r.yaml")

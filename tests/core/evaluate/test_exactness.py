@@ -103,6 +103,26 @@ def test_answers_that_hang_on_rounding_are_decided_alone(model, monkeypatch, hea
     assert exact[8].alone > 0 and exact[1].settings == exact[8].settings
 
 
+def test_a_long_neighbour_does_not_shorten_an_answer(model, monkeypatch):
+    """The default number of new tokens is what the longest prompt of a batch leaves room for."""
+    taken = [4 + 3 * (index % 4) for index in range(8)]
+
+    class Uneven(world.ColourSource):
+        def __getitem__(self, index):
+            return {**super().__getitem__(index), "prompt": " ".join(["say"] * taken[index])}
+
+    monkeypatch.setattr(model.lm.generation_config, "eos_token_id", 10**6)  # nothing ends early
+    monkeypatch.setattr(model.lm.config, "max_position_embeddings", 32)
+    monkeypatch.setattr(model.recipe.data, "max_length", None)
+    data = Uneven(world.ColourConfig(count=8))
+    one, eight = (
+        answers(evaluate(model, data, METRICS, batch_size=n, description=None)) for n in (1, 8)
+    )
+    assert one == eight and len({len(text.split()) for text in one}) > 1
+    rough = evaluate(model, data, METRICS, batch_size=8, exact=False, description=None)
+    assert answers(rough) != one
+
+
 def test_beams_are_searched_one_sample_at_a_time(model, monkeypatch):
     sizes = []
     computed = Answering._computed

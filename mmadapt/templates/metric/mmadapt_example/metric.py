@@ -53,7 +53,8 @@ class ExampleMetric(Metric):
         if not self.scores:
             raise DataError("metric", None, "there is no answer to score")
         mean = sum(self.scores) / len(self.scores)
-        return MetricResult({"example": mean}, list(self.scores), self.described(words="split at spaces"))
+        settings = self.described(words="split at spaces")
+        return MetricResult({"example": mean}, list(self.scores), settings)
 
     def _words(self, text: str) -> Counter[str]:
         return Counter((text.lower() if self.config.lower else text).split())
