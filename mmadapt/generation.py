@@ -71,7 +71,7 @@ def generation_options(
     Args:
         model: a composed model.
         options: of the caller.
-        length: positions of the longest prompt; a default number of new tokens stays within the LM's.
+        length: positions of the longest prompt; by default the answer stays within the LM's.
     """
     config = options.get("generation_config")
     own = config if config is not None else model.lm.generation_config
