@@ -30,14 +30,16 @@ def parse_json(text: str) -> Any:
         >>> parse_json('{"id": 1}')
         {'id': 1}
     """
+    text = text.rstrip()  # so that what is missing at the end is missing on the last line
     try:
         return json.loads(text, object_pairs_hook=_object)
     except NotJson:
         raise
     except json.JSONDecodeError as error:
-        if not text.strip():
+        if not text:
             raise NotJson("is not JSON: it is empty") from error
-        raise NotJson(f"is not JSON: {error.msg} at column {error.colno}", error.lineno) from error
+        where = f"column {error.colno}" + (", where it ends" if error.pos >= len(text) else "")
+        raise NotJson(f"is not JSON: {error.msg} at {where}", error.lineno) from error
     except RecursionError as error:
         raise NotJson("is not JSON: it is nested too deeply") from error
     except ValueError as error:

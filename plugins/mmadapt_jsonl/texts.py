@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any, get_args
 
+from mmadapt.errors import did_you_mean
 from mmadapt.types import Modality
 
 Fail = Callable[[str], Exception]
@@ -31,8 +32,7 @@ def read_texts(record: Fields, fail: Fail) -> Fields:
     """
     said = [key for key in (*_SAID, _LABEL) if record.get(key) is not None]
     if not said:
-        keys, known = ", ".join(record) or "nothing", ", ".join(map(repr, (*_SAID, _LABEL)))
-        raise fail(f"lacks {known}, one of them; it has {keys}")
+        raise fail(_nothing_said(record))
     given = [key for key in said if key != _LABEL] or said
     if len(given) > 1:
         raise fail(f"has both '{given[0]}' and '{given[1]}'; keep one")
@@ -46,6 +46,16 @@ def read_texts(record: Fields, fail: Fail) -> Fields:
         target = captions[0] if len(captions) == 1 else None
         return fields | {"target": target, "references": captions}
     return fields | _answers(record, given[0], fields.get("choices"), fail)
+
+
+def _nothing_said(record: Fields) -> str:
+    """What a record without an answer lacks, and which of its keys was perhaps meant to be one."""
+    *known, last = map(repr, (*_SAID, _LABEL))
+    keys = ", ".join(map(repr, record)) or "nothing"
+    unread = [key for key in record if key not in KEYS]
+    hints = [(key, did_you_mean(key, (*_SAID, _LABEL))) for key in unread]
+    hint = next((f"; for '{key}', {meant}" for key, meant in hints if meant), "")
+    return f"says nothing to learn: it needs {', '.join(known)} or {last}, and has {keys}{hint}"
 
 
 def media_parts(messages: list[Fields]) -> list[Fields]:
