@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from mmadapt.contracts import Head, HeadConfig
 from mmadapt.contracts.head import Score
-from mmadapt.errors import DataError
+from mmadapt.errors import DataError, RecipeError
 from mmadapt.types import Sample
 
 QUESTION = "{question}"
@@ -94,10 +94,14 @@ class ClassifyHead(Head):
         """The classes.
 
         Raises:
-            DataError: neither the recipe nor the sample names any.
+            RecipeError: neither the recipe nor the sample names any.
         """
         found = self.config.classes or sample.get("choices")
         if not found:
-            reason = "has no choices; give `classes:` in the head, or choices= (--choice)"
-            raise DataError("sample", sample["id"], reason)
+            raise RecipeError(
+                "head.classes is missing; list the classes, such as "
+                "`head: {use: classify, classes: [cat, dog]}`, or give every sample its `choices` "
+                "(`mmadapt generate`: --choice); "
+                f"sample {sample['id']} has none"
+            )
         return list(found)

@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from mmadapt.errors import DataError
+from mmadapt.errors import DataError, RecipeError
 from mmadapt_classify.head import ClassifyConfig, ClassifyHead
 from tests.tiny import tiny_tokenizer
 
@@ -12,7 +12,7 @@ def test_the_classes_are_the_recipes_or_the_samples():
     choices = {"id": "1", "choices": ["x", "y"]}
     assert HEAD.candidates(choices) == ["cat", "big dog"]
     assert ClassifyHead(ClassifyConfig()).candidates(choices) == ["x", "y"]
-    with pytest.raises(DataError, match="sample:1: has no choices; give `classes:`"):
+    with pytest.raises(RecipeError, match=r"head\.classes is missing; .* sample 1 has none"):
         ClassifyHead(ClassifyConfig()).candidates({"id": "1"})
 
 
