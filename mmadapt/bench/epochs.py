@@ -15,14 +15,13 @@ from tqdm import tqdm
 
 from mmadapt.bench.measure import seconds
 from mmadapt.composition import compose
-from mmadapt.data.build import build_source, training_view
+from mmadapt.data.build import build_source, no_training_data, training_view
 from mmadapt.data.cache import MemoryCache
 from mmadapt.data.collate import Collator, padding_id
 from mmadapt.data.dataset import MediaDataset
 from mmadapt.data.items import Failed, Item
 from mmadapt.data.loader import to_device
 from mmadapt.data.views import View
-from mmadapt.errors import RecipeError
 from mmadapt.feature_cache import FeatureCache
 from mmadapt.feature_memory import FeatureMemory
 from mmadapt.feature_refusals import refuse_inexact, refuse_recipe
@@ -83,7 +82,7 @@ def bench_cache(
         RecipeError: there are no training samples, or their features cannot be cached exactly.
     """
     if "train" not in recipe.sources:
-        raise RecipeError("data.train is missing; name the source of the training samples")
+        raise no_training_data(recipe.recipe)
     refuse_recipe(recipe.recipe)
     model = compose(recipe, allow_code=allow_code).place()
     refuse_inexact(model, recipe.recipe)

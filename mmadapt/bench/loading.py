@@ -13,9 +13,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from mmadapt.bench.stages import COLLATE, REST, STAGES, Stages, clocked
+from mmadapt.data.build import no_training_data
 from mmadapt.data.cache import MemoryCache
 from mmadapt.data.loader import training_workers
-from mmadapt.errors import RecipeError
 from mmadapt.feature_memory import FeatureMemory
 from mmadapt.recipe import ResolvedRecipe
 from mmadapt.report import aligned
@@ -105,7 +105,7 @@ def bench_data(
         MMAdaptError: a source, a model or a sample cannot be used.
     """
     if "train" not in recipe.sources:
-        raise RecipeError("data.train is missing; name the source of the training samples")
+        raise no_training_data(recipe.recipe)
     data = recipe.recipe.data.model_copy(update={"cache": False})
     config = recipe.recipe.train.model_copy(update={"early_stopping_patience": None})
     recipe = replace(

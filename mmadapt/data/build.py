@@ -92,6 +92,12 @@ def streamed_view(source: StreamedSource) -> StreamedSource:
     return StreamedMixture(parts, source.weights)
 
 
+def no_training_data(recipe: Recipe) -> RecipeError:
+    """The error of a recipe that is to be trained and names no training data."""
+    reason = "data.train is missing; name the source of the training samples"
+    return RecipeError([recipe.problem(("data",), reason)])
+
+
 def refuse_stream(recipe: Recipe, source: Source | StreamedSource) -> None:
     """Refuses what a training on streamed samples cannot do.
 

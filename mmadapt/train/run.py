@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmadapt.errors import RecipeError, Stopped
+from mmadapt.errors import Stopped
 from mmadapt.faults import LESS_MEMORY, explain_faults
 from mmadapt.files import write_json, write_jsonl
 from mmadapt.quiet import quiet_transformers
@@ -72,7 +72,9 @@ def train(
         loaded = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
         recipe = resolve(loaded, allow_code=allow_code)
     if "train" not in recipe.sources:
-        raise RecipeError("data.train is missing; name the source of the training samples")
+        from mmadapt.data.build import no_training_data
+
+        raise no_training_data(recipe.recipe)
     path = Path(output_dir) if output_dir is not None else Path("runs") / recipe.recipe.name
     check_place(path)
     holds = locked(path) if is_main_process() else nullcontext()

@@ -59,8 +59,10 @@ def test_training_waits_for_a_slow_source_and_it_is_named(measured):
 def test_without_training_data_there_is_nothing_to_measure(tmp_path):
     blocks = world.recipe(world.save_lm(tmp_path / "lm"))
     del blocks["data"]["train"]
-    with pytest.raises(RecipeError, match=r"data\.train is missing"):
-        bench_data(resolve(load_recipe(blocks), allow_code=True), allow_code=True)
+    path = tmp_path / "own.yaml"
+    path.write_text(json.dumps(blocks))
+    with pytest.raises(RecipeError, match=r"own\.yaml:1:\d+: data: data\.train is missing"):
+        bench_data(resolve(load_recipe(path), allow_code=True), allow_code=True)
 
 
 def test_what_a_stage_holds_counts_once(monkeypatch):
