@@ -58,6 +58,7 @@ def main(lm):
     assert {n: t.shape for n, t in saved.items()} == {
         n: t.shape for n, t in plain.adapter_state_dict().items()
     }
+    dist.barrier()  # nobody leaves while another still speaks
     dist.destroy_process_group()
 
 
