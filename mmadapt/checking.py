@@ -18,8 +18,10 @@ from mmadapt.attach import Attachment
 from mmadapt.composition import fusion_context, refuse_reserved_names
 from mmadapt.configurations import Configurations, placed
 from mmadapt.contracts import EncoderInfo, Fusion
+from mmadapt.data.length import InsertedTokens
 from mmadapt.errors import MMAdaptError, RecipeError
 from mmadapt.feature_refusals import refuse_recipe
+from mmadapt.inserted import inserted_by
 from mmadapt.lm import load_config, load_tokenizer
 from mmadapt.lora import add_lora
 from mmadapt.previews import previews, sources_here
@@ -29,6 +31,7 @@ from mmadapt.start import start_folder
 from mmadapt.text import plain_ids
 from mmadapt.towers import meta_tower, unfrozen_sizes
 from mmadapt.types import Features, State, TextInputs
+from mmadapt.weights import untrained
 
 _TEXT, _UNKNOWN_TOKENS = 16, 16  # text positions, and tokens of an encoder that cannot say its grid
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -121,7 +124,7 @@ def dry_run(recipe: Recipe | ResolvedRecipe, allow_code: bool = False) -> Report
         sum(trainable.values()),
         None if unknown else total,
         joints,
-        previews(recipe, sources, lm),
+        previews(recipe, sources, lm, infos, partial(_inserted, recipe, lm, infos, tokenize)),
         [*parts.departures.values(), *(text for fusion in fusions for text in fusion.departures())],
         {"lm": lm_bytes, "adapter": adapter, "gradients": adapter, "optimiser": 2 * adapter},
         [*files.notes(), *notes, *missing, *_start_notes(parts, fusions)],
@@ -164,13 +167,30 @@ def _lora(recipe: Recipe, lm: nn.Module) -> dict[str, int]:
     return {f"lm.{name}": p.numel() for name, p in lm.named_parameters() if p.requires_grad}
 
 
-def _meta_fusions(
+def _inserted(
     recipe: ResolvedRecipe, lm: nn.Module, infos: Mapping[str, EncoderInfo], tokenize: Any
+) -> InsertedTokens:
+    """What the fusions put into a text, counted as in training; nothing where that cannot be."""
+    served = {str(part.name): list(part.encoders or infos) for part in recipe.recipe.fusions}
+    try:
+        with untrained():
+            made = _meta_fusions(recipe, lm, infos, tokenize, "cpu")
+    except (RuntimeError, ValueError, TypeError):  # one that needs the LM's weights
+        return InsertedTokens()
+    return inserted_by({fusion.name: fusion.eval() for fusion in made}, served, infos)
+
+
+def _meta_fusions(
+    recipe: ResolvedRecipe,
+    lm: nn.Module,
+    infos: Mapping[str, EncoderInfo],
+    tokenize: Any,
+    device: str = "meta",
 ) -> list[Fusion]:
     fusions = []
     for part, resolved in zip(recipe.recipe.fusions, recipe.fusions, strict=True):
         served = {name: infos[name] for name in part.encoders or infos}
-        with torch.device("meta"):
+        with torch.device(device):
             context = fusion_context(str(part.name), lm, None, served)
             context = replace(context, tokenize=tokenize)
             fusions.append(resolved.cls(resolved.config, context))

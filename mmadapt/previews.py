@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mmadapt.contracts import Source, StreamedSource
+import numpy as np
+import torch
+
+from mmadapt.contracts import EncoderInfo, Source, StreamedSource
 from mmadapt.data.build import build_training_source, refuse_stream
+from mmadapt.data.items import Item, Medium
+from mmadapt.data.length import InsertedTokens, LengthLimit, lm_limit
 from mmadapt.data.mixture import Mixture
 from mmadapt.data.origin import located
 from mmadapt.data.streams import StreamedMixture
@@ -16,10 +21,11 @@ from mmadapt.errors import DataError, MissingDependency, MMAdaptError
 from mmadapt.lm import load_tokenizer
 from mmadapt.quiet import quiet_transformers
 from mmadapt.recipe import ResolvedRecipe
-from mmadapt.text import add_special_tokens, preview
-from mmadapt.types import Sample
+from mmadapt.text import EncodedText, add_special_tokens, preview, special_prefix
+from mmadapt.types import IGNORE_INDEX, Sample
 
 SHOWN = 3
+UNKNOWN_SHARE = 0.25  # of what the previews learn
 
 
 def sources_here(
@@ -47,17 +53,25 @@ def sources_here(
 
 
 def previews(
-    recipe: ResolvedRecipe, sources: Mapping[str, Source | StreamedSource], lm: Any
+    recipe: ResolvedRecipe,
+    sources: Mapping[str, Source | StreamedSource],
+    lm: Any,
+    infos: Mapping[str, EncoderInfo],
+    inserted: Callable[[], InsertedTokens],
 ) -> list[str]:
     """Three training samples with their label mask, or why there are none.
 
     Args:
         recipe: whose head makes texts of them.
         sources: from `sources_here`.
-        lm: the language model, on any device; only the size of its vocabulary is read.
+        lm: the language model, on any device; only its configuration and the size of its
+            vocabulary are read.
+        infos: what each encoder says of itself.
+        inserted: counts what the fusions put into a text; asked where there are samples.
 
     Raises:
-        MMAdaptError: a sample cannot be used, or the head not with this tokenizer.
+        MMAdaptError: a sample cannot be used or is too long for the LM, or the head not with this
+            tokenizer.
     """
     if "train" not in sources:
         where = "here" if "train" in recipe.sources else "in the recipe"
@@ -69,12 +83,48 @@ def previews(
     head = recipe.head.cls(recipe.head.config)
     add_special_tokens(tokenizer, head.special_tokens, lm.get_input_embeddings().weight.shape[0])
     head.check_tokenizer(tokenizer)
-    shown = []
+    data, prefix = recipe.recipe.data, len(special_prefix(tokenizer))
+    limit = LengthLimit(data.max_length or lm_limit(lm.config), data.too_long, inserted())
+    shown, learnt = [], list[int]()
     for sample in _first(sources["train"]):
         with located(sample), quiet_transformers():  # which warns of long texts
             text = head.encode(sample, tokenizer, with_target=True)
-        shown.append(f"{sample['id']}: {preview(text, tokenizer)}")
-    return shown
+            item = _item(recipe, infos, sample, text)
+            left_out = data.too_long == "skip" and limit.excess(item) > 0
+            if not left_out:
+                limit.fitted(item, prefix)
+        note = " (too long: left out)" if left_out else ""
+        shown.append(f"{sample['id']}: {preview(text, tokenizer)}{note}")
+        learnt += [label for label in text.labels if label != IGNORE_INDEX]
+    return [*shown, *_unknown(learnt, tokenizer)]
+
+
+def _item(
+    recipe: ResolvedRecipe, infos: Mapping[str, EncoderInfo], sample: Sample, text: EncodedText
+) -> Item:
+    """A sample as training has it, its media counted but not read.
+
+    As in training, nothing is known of tokens that follow the file.
+    """
+    media = []
+    for file, part in enumerate(sample.get("media") or []):
+        for name, encoder in recipe.encoders.items():
+            if encoder.cls.modality == part["type"] and not part.get("optional"):
+                media.append(Medium(name, file, torch.empty(infos[name].num_items, 0)))
+    ids, labels = (np.array(x, dtype=np.int64) for x in (text.input_ids, text.labels))
+    positions = np.array(text.media_positions, dtype=np.int64)
+    return Item(0, sample["id"], ids, labels, positions, tuple(media))
+
+
+def _unknown(learnt: list[int], tokenizer: Any) -> list[str]:
+    """A warning where much of what is learnt is a word that the tokenizer does not know."""
+    share = learnt.count(tokenizer.unk_token_id) / max(1, len(learnt))
+    if tokenizer.unk_token_id is None or share <= UNKNOWN_SHARE:
+        return []
+    return [
+        f"warning: {share:.0%} of what is learnt here is {tokenizer.unk_token}: this LM does not "
+        "know those words; use texts in its words, or another LM"
+    ]
 
 
 def _first(source: Source | StreamedSource) -> list[Sample]:

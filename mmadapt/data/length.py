@@ -22,6 +22,12 @@ _WAYS: Mapping[TooLong, str] = {
 }
 
 
+FEWER_MEDIA = (
+    "its media alone fill that: give fewer files or frames, fewer tokens for each (the pool of "
+    "prefix, scales, num_tokens), or an LM with more positions"
+)
+
+
 class TooLongError(DataError):
     """A sample that does not fit into the LM."""
 
@@ -119,10 +125,11 @@ class LengthLimit:
         if self.reserved:
             parts.append(f"{self.reserved} to generate")
         detail = f" ({', '.join(parts)})" if len(parts) > 1 else ""
+        way = _WAYS[self.too_long]
+        if self.max_length is not None and total - text - self.reserved >= self.max_length:
+            way = FEWER_MEDIA
         return TooLongError(
-            "sample",
-            item.id,
-            f"has {total} tokens{detail}; at most {self.max_length} fit; {_WAYS[self.too_long]}",
+            "sample", item.id, f"has {total} tokens{detail}; at most {self.max_length} fit; {way}"
         )
 
     def _length(self, item: Item) -> int:
@@ -153,9 +160,11 @@ def refuse_too_long(text: TextInputs, limit: int | None) -> None:
         taken = taken & ~text.positionless
     longest, row = taken.sum(dim=1).max(dim=0)
     if int(longest) > limit:
+        inserted = sum((span[int(row)] > 0).sum() for span in text.spans.values())
+        way = "give fewer frames, or shorten its media or text"
         raise DataError(
             "batch",
             None,
             f"row {int(row)} has {int(longest)} tokens, media included; the LM takes at most "
-            f"{limit}; shorten its media or text, or raise data.max_length",
+            f"{limit}; {FEWER_MEDIA if int(inserted) >= limit else way}",
         )

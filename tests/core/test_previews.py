@@ -68,3 +68,24 @@ def test_what_is_here_and_wrong_is_an_error(report, split):
     splits = {"train": {"path": "a.jsonl"}, split: {"path": "b.jsonl"}}
     with pytest.raises(DataError, match=r"b\.jsonl:2: has an empty caption"):
         report(**splits)
+
+
+def test_a_sample_that_cannot_fit_is_an_error_in_trainings_words(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    record = {"image": ["a.png"] * 40, "caption": "a red circle"}
+    (tmp_path / "long.jsonl").write_text(json.dumps(record))
+    data = {"train": {"use": "jsonl", "path": str(tmp_path / "long.jsonl")}}
+    said = r"long\.jsonl:1: has \d+ tokens .* of media\); at most 256 fit; its media alone"
+    with pytest.raises(DataError, match=said):
+        dry_run(load_recipe({**PARTS, "data": data}))
+    left_out = dry_run(load_recipe({**PARTS, "data": {**data, "too_long": "skip"}}))
+    assert "too long: left out" in left_out.previews[0]
+    few = {**PARTS, "fusion": {"use": "adem", "scales": [[2, 2]]}, "data": data}
+    assert "learnt" in dry_run(load_recipe(few)).previews[0]  # nothing is inserted
+
+
+def test_words_that_the_lm_does_not_know_are_warned_of(report, tmp_path):
+    assert not any("warning" in line for line in report(train={"path": "a.jsonl"}).previews)
+    (tmp_path / "c.jsonl").write_text('{"image": "a.png", "caption": "an owl asleep on a branch"}')
+    warned = report(train={"path": "c.jsonl"}).previews[-1]
+    assert warned.startswith("warning: ") and "<unk>" in warned

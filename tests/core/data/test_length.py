@@ -46,6 +46,14 @@ def test_the_error_counts_its_parts():
     )
 
 
+@pytest.mark.parametrize("way", ["error", "truncate_prompt"])
+def test_where_media_alone_are_too_long_no_cut_is_suggested(way):
+    sample = item(range(10), media=[("image", 1)])
+    said = str(LengthLimit(15, way, inserted=PER_ITEM).error(sample))
+    assert "its media alone fill that" in said and "truncate_prompt" not in said
+    assert "alone" not in str(LengthLimit(16, way, inserted=PER_ITEM).error(sample))
+
+
 def test_a_prompt_is_cut_from_its_beginning():
     limit = LengthLimit(7, "truncate_prompt")
     cut = limit.fitted(item([1, 10, 11, 12, 13, 14, 15, 20, 21], positions=[1, 2, 4]), prefix=1)
