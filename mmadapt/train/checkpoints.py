@@ -115,6 +115,11 @@ def what_is_torn(checkpoint: Path) -> str | None:
     return None
 
 
+def is_begun_only(checkpoint: Path) -> bool:
+    """Whether a checkpoint was never completed: it is a folder without a manifest."""
+    return checkpoint.is_dir() and not (checkpoint / MANIFEST).exists()
+
+
 def read_manifest(checkpoint: Path) -> dict[str, Any] | None:
     """The manifest, or None where there is none that can be read; its names stay in the folder."""
     try:

@@ -1,4 +1,7 @@
-"""The folder of a run: begun once, continued with --resume, never overwritten."""
+"""The folder of a run: begun once, continued with --resume, never overwritten.
+
+What a run leaves that fails before its first checkpoint is no run: the next one takes its place.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,12 @@ from typing import Any
 
 import yaml
 
+from mmadapt.data.quarantine import FILE as QUARANTINE
 from mmadapt.errors import MMAdaptError
 from mmadapt.files import check_writable, prepare_output, write_text
 from mmadapt.recipe import Recipe, load_recipe
 from mmadapt.revisions import revisions
-from mmadapt.train.checkpoints import last_checkpoint
+from mmadapt.train.checkpoints import all_checkpoints, begin, is_begun_only, last_checkpoint
 from mmadapt.train.lock import FILE as LOCK
 
 RECIPE, METRICS, PREDICTIONS, LOG = "recipe.yaml", "metrics.json", "predictions.jsonl", "log.jsonl"
@@ -38,11 +42,13 @@ class RunFolder:
         if not is_main_process():  # the first process checks, creates and writes for all
             return
         check_place(path)
+        if _is_barely_begun(path):
+            _clear(path)
         is_used = path.is_dir() and any(file.name != LOCK for file in path.iterdir())
         if is_used and not resume:
             raise MMAdaptError(
-                f"{path} holds a run already; continue it with --resume, or choose another "
-                "--output-dir"
+                f"{path} holds a run already; continue it with --resume, choose another "
+                "--output-dir, or delete the folder"
             )
         if is_used:
             self._check_same()
@@ -83,20 +89,21 @@ class RunFolder:
         except (OSError, yaml.YAMLError) as error:
             raise MMAdaptError(
                 f"{self.path} holds no run to resume: its {RECIPE} is missing or damaged; choose "
-                "another --output-dir"
+                "another --output-dir, or delete the folder"
             ) from error
         now = yaml.safe_load(self.recipe.to_yaml())
         if changed := sorted(_differences(then, now)):
             raise MMAdaptError(
                 f"{self.path} holds a run of another recipe: {', '.join(changed[:5])} differ; "
-                "resume with the recipe it was started with, or choose another --output-dir"
+                "resume with the recipe it was started with, choose another --output-dir, or "
+                "delete the folder"
             )
 
 
 def revisions_of_run(path: Path) -> dict[str, str]:
     """The commits that a run began with, by key; none where there is no run."""
     try:
-        return revisions(load_recipe(path / RECIPE))
+        return {} if _is_barely_begun(path) else revisions(load_recipe(path / RECIPE))
     except MMAdaptError:
         return {}
 
@@ -112,6 +119,33 @@ def check_place(path: Path) -> None:
     check_writable(path)
     if path.exists() and not path.is_dir():
         raise MMAdaptError(f"{path} is a file; choose another --output-dir")
+
+
+def _is_barely_begun(path: Path) -> bool:
+    """Whether a folder holds no more than what a run leaves that fails before its first checkpoint.
+
+    A recipe that was not written by a run, any other file, and a checkpoint that was complete once
+    are worth keeping.
+    """
+    if not (path / RECIPE).is_file() or path.is_symlink():
+        return False
+    begun = {found.name for found in all_checkpoints(path) if is_begun_only(found)}
+    known = {RECIPE, LOG, QUARANTINE, LOCK} | begun
+    if any(entry.name not in known or entry.is_symlink() for entry in path.iterdir()):
+        return False
+    try:
+        written = (path / RECIPE).read_text(encoding="utf-8")
+        return written == load_recipe(path / RECIPE).to_yaml()
+    except (MMAdaptError, OSError, ValueError):
+        return False
+
+
+def _clear(path: Path) -> None:
+    """Removes what a barely begun run left; its recipe last, which marks the rest as removable."""
+    for checkpoint in all_checkpoints(path):
+        begin(checkpoint)
+    for name in (LOG, QUARANTINE, RECIPE):
+        (path / name).unlink(missing_ok=True)
 
 
 def is_main_process() -> bool:

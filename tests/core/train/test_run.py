@@ -114,6 +114,35 @@ def test_a_used_folder_is_an_error_that_names_the_way_on(finished, capsys):
         run(changed, folder, resume=True)
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_what_a_run_left_that_failed_before_its_first_checkpoint_is_taken_over(
+    lm, tmp_path, resume
+):
+    folder = tmp_path / "run"
+    with pytest.raises(DataError, match="tokens; at most 2 fit"):
+        run(world.recipe(lm, data={"max_length": 2}), folder)
+    assert {path.name for path in folder.iterdir()} == {"recipe.yaml"}
+    (folder / "log.jsonl").write_text('{"step": 1, "loss": 9.0}\n')
+    (folder / "checkpoint-9").mkdir()  # begun, and never completed
+    assert run(world.recipe(lm), folder, resume=resume)["steps"] == 6
+    assert "9.0" not in (folder / "log.jsonl").read_text()
+    assert not (folder / "checkpoint-9").exists()
+    assert load_recipe(folder / "recipe.yaml").data.max_length is None
+
+
+@pytest.mark.parametrize("kept", ["notes.txt", "metrics.json", "checkpoint-2/manifest.json", "own"])
+def test_a_folder_with_anything_worth_keeping_is_not_taken_over(lm, tmp_path, kept):
+    recipe, folder = load_recipe(world.recipe(lm)), tmp_path / "run"
+    RunFolder(folder, recipe, resume=False).open()
+    file = folder / ("recipe.yaml" if kept == "own" else kept)
+    file.parent.mkdir(exist_ok=True)
+    text = "# mine\n" + recipe.to_yaml() if kept == "own" else "{}"
+    file.write_text(text)
+    with pytest.raises(MMAdaptError, match="another --output-dir, or delete the folder"):
+        RunFolder(folder, recipe, resume=False)
+    assert file.read_text() == text and (folder / "recipe.yaml").exists()
+
+
 def test_two_runs_of_one_seed_are_one(lm, tmp_path):
     first, second, other = (
         run(world.recipe(lm, train={"seed": seed}), tmp_path / name)
