@@ -120,7 +120,7 @@ def save_lm(folder: Path, **changes: Any) -> Path:
 
 
 def recipe(lm: Path, **blocks: Any) -> dict[str, Any]:
-    """A recipe of this world; blocks are laid over its own, key by key."""
+    """A recipe of this world; blocks are laid over its own, key by key; None removes one."""
     here = "tests.world"
     base: dict[str, Any] = {
         "name": "colours",
@@ -142,5 +142,6 @@ def recipe(lm: Path, **blocks: Any) -> dict[str, Any]:
         "evaluate": {"metrics": [f"{here}:Exact"], "generate": {"max_new_tokens": 2}},
     }
     for name, block in blocks.items():
-        base[name] = {**base[name], **block}
+        merged = {**base[name], **block}
+        base[name] = {key: value for key, value in merged.items() if value is not None}
     return base

@@ -19,12 +19,12 @@ from mmadapt.recipe.node import Node, Steps, find, plain
 from mmadapt.recipe.problems import from_pydantic
 from mmadapt.recipe.schema import TrainConfig
 
+_MORE_THAN = {"learning_rate": 0, "num_train_epochs": 0}
 _AT_LEAST = {
+    "max_steps": 1,
     "per_device_train_batch_size": 1,
     "per_device_eval_batch_size": 1,
     "gradient_accumulation_steps": 1,
-    "num_train_epochs": 0,
-    "learning_rate": 0,
     "weight_decay": 0,
     "warmup_steps": 0,
     "max_grad_norm": 0,
@@ -170,6 +170,8 @@ def _key_type(key: str, hint: Any) -> Any:
         return Any
     if key in _AT_LEAST:
         return Annotated[hint, Field(ge=_AT_LEAST[key])]
+    if key in _MORE_THAN:
+        return Annotated[hint, Field(gt=_MORE_THAN[key], allow_inf_nan=False)]
     return hint
 
 

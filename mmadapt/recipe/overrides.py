@@ -26,6 +26,9 @@ def apply_overrides(node: Node, overrides: Iterable[str]) -> Node:
         steps = key.strip().split(".")
         if not equals or not all(steps):
             raise RecipeError([place.problem("", "expected key=value, e.g. train.max_steps=50")])
+        if not text.strip():
+            hint = f"write {key.strip()}=null to remove the key"
+            raise RecipeError([place.problem("", "has no value", hint)])
         node = _put(node, steps, parse(text, place.file, has_lines=False), place, "")
     return node
 

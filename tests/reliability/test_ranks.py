@@ -138,7 +138,7 @@ def test_four_processes_score_every_sample_once(lm, alone, tmp_path):
 def test_uneven_last_batches_end_every_epoch(lm, tmp_path):
     """Ten samples over three processes in batches of two: all take the same number of steps."""
     data = {"test": {"use": f"{parts.HERE}:FaultySource", "start": 100, "count": 4}}
-    keys = {"num_train_epochs": 2, "max_steps": -1, "use_cpu": True}
+    keys = {"num_train_epochs": 2, "max_steps": None, "use_cpu": True}
     keys |= {"per_device_train_batch_size": 2, "save_strategy": "no"}
     path = parts.write(tmp_path / "r.yaml", lm, source={"count": 10}, data=data, train=keys)
     code, told = parts.ended(parts.start(parts.command(path, tmp_path / "run", processes=3)))

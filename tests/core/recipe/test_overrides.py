@@ -46,7 +46,13 @@ def test_values(override, path, value):
 
 def test_null_removes():
     assert "max_steps" not in after("train.max_steps=null")["train"]
-    assert "max_steps" not in after("train.max_steps=")["train"]
+
+
+@pytest.mark.parametrize("override", ["train.max_steps=", "train.max_steps= "])
+def test_an_override_without_a_value_is_an_error_that_names_null(override):
+    with pytest.raises(RecipeError) as caught:
+        after(override)
+    assert "has no value; write train.max_steps=null to remove the key" in str(caught.value)
 
 
 def test_a_mapping_is_merged_and_the_rest_stays():

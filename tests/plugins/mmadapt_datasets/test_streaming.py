@@ -150,7 +150,8 @@ def recipe(use, options, test=None, name="streamed", **blocks):
         "evaluate": {"metrics": ["exact_match"], "generate": {"max_new_tokens": 3}},
     }
     for key, block in blocks.items():
-        made[key] = {**made[key], **block}
+        merged = {**made[key], **block}
+        made[key] = {name: value for name, value in merged.items() if value is not None}
     return made
 
 
@@ -187,7 +188,7 @@ def test_streamed_and_other_sources_mix_by_weight(tmp_path):
 
 
 REFUSED = [
-    ({"max_steps": -1}, "train.max_steps is missing: data.train is streamed"),
+    ({"max_steps": None}, "train.max_steps is missing: data.train is streamed"),
     ({"train_sampling_strategy": "group_by_length"}, "use random or sequential"),
     ({"eval_strategy": "epoch", "save_strategy": "epoch"}, "use steps"),
 ]
