@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ def compare_runs(folders: Sequence[str | Path]) -> RunComparison:
     """
     if len(folders) < 2:
         raise MMAdaptError("compare needs two runs or more")
-    runs = _named([read_run(folder) for folder in folders])
+    runs = _named([read_run(folder) for folder in folders], list(map(str, folders)))
     metrics = [name for name in runs[0].scores if all(name in run.scores for run in runs)]
     if not metrics:
         raise MMAdaptError(
@@ -191,17 +191,16 @@ def read_run(folder: str | Path) -> Run:
     return Run(str(report.get("name", path.name)), report, scores, references)
 
 
-def _named(runs: list[Run]) -> list[Run]:
-    """Runs whose names differ, by numbers where they do not."""
+def _named(runs: list[Run], folders: list[str]) -> list[Run]:
+    """Runs whose names differ: where recipes' names do not, the folders stand in their place."""
     names = [run.name for run in runs]
+    names = [
+        name if names.count(name) == 1 else folder
+        for name, folder in zip(names, folders, strict=True)
+    ]
     return [
-        run
-        if names.count(run.name) == 1
-        else Run(
-            f"{run.name} ({names[: place + 1].count(run.name)})",
-            run.report,
-            run.scores,
-            run.references,
-        )
-        for place, run in enumerate(runs)
+        replace(run, name=f"{name} ({names[: place + 1].count(name)})")
+        if names.count(name) > 1  # one folder, given twice
+        else replace(run, name=name)
+        for place, (run, name) in enumerate(zip(runs, names, strict=True))
     ]
