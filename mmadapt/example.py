@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -39,11 +39,13 @@ class Batch:
         size: samples of one forward.
         text_tokens: of a sample, what a fusion inserts not counted.
         labelled_tokens: of these, how many are learnt.
+        modalities: the media of each sample; None: of every encoder one.
     """
 
     size: int
     text_tokens: int
     labelled_tokens: int
+    modalities: frozenset[str] | None = None
 
 
 def untrained_model(resolved: ResolvedRecipe, tokenize: Any = None) -> MultimodalModel:
@@ -80,27 +82,44 @@ def example_media(encoder: Encoder, batch_size: int) -> MediaInputs:
     return batch
 
 
-def typical_batch(resolved: ResolvedRecipe) -> tuple[Batch, str]:
-    """The batch of a training step, and where its lengths come from.
+def typical_batches(resolved: ResolvedRecipe) -> tuple[list[Batch], str]:
+    """The batches of a training step, one of each kind, and where their lengths come from.
 
     Args:
         resolved: the recipe; its first training samples are tokenised where data and tokenizer are
-            here, and the longest counts.
+            here. Those with the same media are of a kind, of which the longest counts; kinds that
+            are smaller than another in every way are left out.
     """
     train = resolved.recipe.train.arguments
     size = int(train.get("per_device_train_batch_size", _BATCH_SIZE))
     lengths = _lengths(resolved)
     if lengths:
-        tokens, labelled = (max(column) for column in zip(*lengths, strict=True))
-        return Batch(size, tokens, labelled), f"the longest of the first {len(lengths)} samples"
+        kinds: dict[frozenset[str], Batch] = {}
+        for tokens, labelled, media in lengths:
+            known = kinds.get(media, Batch(size, 0, 0, media))
+            longest = max(known.text_tokens, tokens), max(known.labelled_tokens, labelled)
+            kinds[media] = Batch(size, *longest, media)
+        found = [one for one in kinds.values() if not _within_another(one, kinds.values())]
+        return found, f"the longest of the first {len(lengths)} samples"
     limit = resolved.recipe.data.max_length
     tokens = limit or _LONGEST
     why = "data.max_length" if limit else "taken for granted"
-    return Batch(size, tokens, max(tokens // 2, 1)), f"{why}, half of it learnt: no data here"
+    return [Batch(size, tokens, max(tokens // 2, 1))], f"{why}, half of it learnt: no data here"
 
 
-def _lengths(resolved: ResolvedRecipe) -> list[tuple[int, int]]:
-    """Tokens, and learnt ones, of the first training samples; none where they cannot be had."""
+def _within_another(one: Batch, batches: Iterable[Batch]) -> bool:
+    """Whether a batch has no more of anything than another."""
+    return any(
+        one is not other
+        and (one.modalities or frozenset()) <= (other.modalities or frozenset())
+        and one.text_tokens <= other.text_tokens
+        and one.labelled_tokens <= other.labelled_tokens
+        for other in batches
+    )
+
+
+def _lengths(resolved: ResolvedRecipe) -> list[tuple[int, int, frozenset[str]]]:
+    """Tokens, learnt ones and media of the first training samples; none where these are not."""
     try:
         source = sources_here(resolved)[0].get("train")
         tokenizer = load_tokenizer(resolved.recipe.lm)
@@ -109,11 +128,13 @@ def _lengths(resolved: ResolvedRecipe) -> list[tuple[int, int]]:
         if not isinstance(source, Source):
             return []
         view = training_view(source)
-        found = []
+        found: list[tuple[int, int, frozenset[str]]] = []
         for number in range(min(len(view), _LOOKED_AT)):
-            text = head.encode(view[number], tokenizer, with_target=True)
+            sample = view[number]
+            text = head.encode(sample, tokenizer, with_target=True)
             learnt = sum(label != IGNORE_INDEX for label in text.labels)
-            found.append((len(text.input_ids), learnt))
+            media = frozenset(part["type"] for part in sample.get("media") or [])
+            found.append((len(text.input_ids), learnt, media))
         return found
     except MMAdaptError:
         return []

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mmadapt.contracts import Encoder, Fusion
 from mmadapt.errors import MMAdaptError
-from mmadapt.example import Batch, example_media, step_text, typical_batch, untrained_model
+from mmadapt.example import Batch, example_media, step_text, typical_batches, untrained_model
 from mmadapt.ledger import Ledger, imagined
 from mmadapt.model import MultimodalModel
 from mmadapt.quiet import quiet_transformers
@@ -80,24 +80,28 @@ def footprint(resolved: ResolvedRecipe, batch: Batch, tokenize: Any = None) -> F
     """
     with quiet_transformers(), imagined(), untrained():
         model = untrained_model(resolved, tokenize)
-        media = {name: example_media(encoder, batch.size) for name, encoder in _encoders(model)}
+        media = {
+            name: example_media(encoder, batch.size)
+            for name, encoder in _encoders(model)
+            if batch.modalities is None or encoder.modality in batch.modalities
+        }
         return _without_quantised(measure_step(model, batch, media), model, resolved.recipe.lm)
 
 
 def estimate(resolved: ResolvedRecipe, tokenize: Any = None) -> Footprint | str:
-    """The footprint of a recipe's own batch, or why there is none.
+    """The footprint of a recipe's own batch, the largest of its kinds, or why there is none.
 
     Args:
         resolved: the recipe.
         tokenize: as in `footprint`.
     """
-    batch, source = typical_batch(resolved)
+    batches, source = typical_batches(resolved)
     try:
-        found = footprint(resolved, batch, tokenize or _words)
+        found = [footprint(resolved, batch, tokenize or _words) for batch in batches]
     except (MMAdaptError, RuntimeError, ValueError, TypeError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        return f"memory cannot be estimated without weights: {reason[0]}"
-    return replace(found, source=source)
+        return f"memory was not estimated: {reason[0]}"
+    return replace(max(found, key=lambda one: one.peak), source=source)
 
 
 def _words(text: str) -> list[int]:

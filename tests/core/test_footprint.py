@@ -1,12 +1,14 @@
 """The memory that `check` foretells, beside what a real step takes; `tests.memory.estimate`."""
 
+import json
+
 import pytest
 import torch
 
-from mmadapt.example import Batch, typical_batch
+from mmadapt.example import Batch, typical_batches
 from mmadapt.footprint import ADAPTER, LM, LOSS, OPTIMISER, estimate, footprint
 from mmadapt.lm import load_config
-from mmadapt.recipe import load_and_resolve
+from mmadapt.recipe import load_and_resolve, load_recipe, resolve
 from tests.memory.estimate import recipe_of, row
 
 
@@ -42,13 +44,40 @@ def test_quantised_weights_count_by_their_bits():
 
 def test_the_batch_is_that_of_the_data():
     resolved = load_and_resolve("recipes/image_caption_adem.yaml")
-    batch, source = typical_batch(resolved)
+    (batch,), source = typical_batches(resolved)
     assert batch.size == resolved.recipe.train.arguments["per_device_train_batch_size"]
     assert 0 < batch.labelled_tokens < batch.text_tokens
     assert source.startswith("the longest of the first")
     changed = ["data.train.path=gone", "data.train.use=jsonl", "data.max_length=40"]
     unknown = load_and_resolve("recipes/image_caption_adem.yaml", changed)
-    assert typical_batch(unknown)[0].text_tokens == 40
+    assert typical_batches(unknown)[0][0].text_tokens == 40
+
+
+def test_media_count_together_only_where_samples_have_them_together(tmp_path):
+    records = [
+        {"image": "a.png", "caption": "a red circle"},
+        {"audio": "a.wav", "caption": "a red circle and a blue cross"},
+        {"audio": "a.wav", "caption": "a red circle"},
+    ]
+    for name in ("a.png", "a.wav"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, records)))
+    recipe = {
+        "name": "apart",
+        "lm": {"model": "embedded:lm"},
+        "encoders": {
+            "image": {"use": "vit", "model": "embedded:vit"},
+            "audio": {"use": "ast", "model": "embedded:ast"},
+        },
+        "fusion": {"use": "prefix"},
+        "head": {"use": "caption", "prompt": "a thing of"},
+        "data": {"train": {"use": "jsonl", "path": str(tmp_path / "a.jsonl")}},
+    }
+    resolved = resolve(load_recipe(recipe))
+    batches, _ = typical_batches(resolved)
+    assert {batch.modalities for batch in batches} == {frozenset({"image"}), frozenset({"audio"})}
+    assert "of media" not in str(found := estimate(resolved)) and found.peak > 0
+    assert footprint(resolved, Batch(2, 16, 4, frozenset())).peak < found.peak
 
 
 def test_a_model_of_billions_is_counted_without_memory():
