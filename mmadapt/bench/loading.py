@@ -25,6 +25,12 @@ from mmadapt.train.session import KEPT_BYTES, Session, start
 from mmadapt.train.trainer import AdapterTrainer
 
 WARM = 2  # steps before anything counts
+FEWEST = 3  # batches of a first pass beside these, for a number to mean anything
+_TOO_LITTLE = (
+    f"too little data to measure the loader: a pass should have {WARM + FEWEST} batches, for "
+    "what was read once comes from memory; give more samples, or a smaller "
+    "per_device_train_batch_size"
+)
 _SHORT = {  # of the recipe's training: nothing but its steps
     "save_strategy": "no",
     "eval_strategy": "no",
@@ -41,13 +47,13 @@ class LoadingRow:
 
     Args:
         workers: of the loader; 0 loads in the process that trains.
-        samples_per_second: of the loader alone.
+        samples_per_second: of the loader alone; None where one pass has too few batches to tell.
         step_seconds: of training, waiting included.
         waiting: share of it that the training waits for its next batch.
     """
 
     workers: int
-    samples_per_second: float
+    samples_per_second: float | None
     step_seconds: float
     waiting: float
 
@@ -189,12 +195,14 @@ def _stages(session: Session, steps: int) -> tuple[Stages, float]:
 
 def _row(session: Session, workers: int, steps: int) -> LoadingRow:
     trainer = _trainer(session, workers, steps)
-    batches = _batches(trainer, WARM + steps)
+    one_pass = _one_pass(trainer, WARM + steps)
+    batches = _batches(trainer, min(WARM + steps, max(one_pass, WARM + 1)))
     for _ in islice(batches, WARM if workers else 1):
         pass
     began = time.perf_counter()
     count = sum(_rows(batch) for batch in batches)
-    rate = count / (time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    rate = count / seconds if one_pass >= WARM + min(FEWEST, steps) else None
     trainer = _trainer(session, workers, steps)
     with _kept(session):
         trainer.train()
@@ -209,6 +217,14 @@ def _kept(session: Session) -> Iterator[None]:
     """What frozen encoders said is kept as in a training, beginning with nothing."""
     with FeatureMemory(session.model, KEPT_BYTES).used():
         yield
+
+
+def _one_pass(trainer: _Timed, wanted: int) -> int:
+    """Batches before anything comes again, which memory would hold then; a stream has enough."""
+    try:
+        return len(trainer.get_train_dataloader())
+    except TypeError:
+        return wanted
 
 
 def _batches(trainer: _Timed, count: int) -> Iterator[dict[str, Any]]:
@@ -234,12 +250,16 @@ def loading_text(found: Loading) -> str:
     lines = [["workers", "samples/s", "items/s", "MiB/s", "step s", "waiting"]]
     for row in found.rows:
         rate = row.samples_per_second
-        numbers = [f"{rate:.1f}", f"{rate * items:.1f}", f"{rate * size:.2f}"]
+        numbers = ["-"] * 3
+        if rate is not None:
+            numbers = [f"{rate:.1f}", f"{rate * items:.1f}", f"{rate * size:.2f}"]
         chosen = " (chosen)" if row.workers == found.chosen_workers else ""
         lines.append(
             [f"{row.workers}{chosen}", *numbers, f"{row.step_seconds:.4f}", f"{row.waiting:.1%}"]
         )
+    few = any(row.samples_per_second is None for row in found.rows)
     return (
         f"{found.name}: batches of {found.batch_size}, {items:.1f} media items and {size:.3f} MiB "
         f"of media a sample\npreparing in one process: {spent}\n{aligned(lines)}"
+        + (f"\n{_TOO_LITTLE}" if few else "")
     )

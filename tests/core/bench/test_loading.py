@@ -29,8 +29,8 @@ class Slow(world.ColourSource):
 def measured(tmp_path):
     lm = world.save_lm(tmp_path / "lm")
 
-    def of(use="tests.world:ColourSource", **options):
-        blocks = {"data": {"train": {"use": use, "count": 40}}}
+    def of(use="tests.world:ColourSource", count=40, **options):
+        blocks = {"data": {"train": {"use": use, "count": count}}}
         recipe = resolve(load_recipe(world.recipe(lm, **blocks)), allow_code=True)
         return bench_data(recipe, steps=2, allow_code=True, **options)
 
@@ -47,6 +47,14 @@ def test_each_number_of_workers_is_a_row(measured):
     table = loading_text(found)
     assert "colours: batches of 4" in table and "0 (chosen)" in table and "waiting" in table
     assert json.loads(json.dumps(found.to_dict()))["chosen_workers"] == 0
+
+
+def test_where_a_pass_is_short_no_speed_is_told(measured):
+    found = measured(count=8)  # two batches
+    assert found.rows[0].samples_per_second is None and found.rows[0].step_seconds > 0
+    assert "too little data to measure the loader" in loading_text(found)
+    enough = loading_text(measured(count=20))
+    assert "too little" not in enough and "  -  " not in enough
 
 
 def test_training_waits_for_a_slow_source_and_it_is_named(measured):
