@@ -235,7 +235,7 @@ def adapter_folder(folder: str | Path) -> Path:
     Raises:
         AdapterError: there is none.
     """
-    from mmadapt.checkpoint import RECIPE, WEIGHTS
+    from mmadapt.checkpoint import BASES, RECIPE, WEIGHTS
 
     path = Path(folder)
     if not (path / WEIGHTS).is_file() and (path / "adapter" / WEIGHTS).is_file():
@@ -246,6 +246,11 @@ def adapter_folder(folder: str | Path) -> Path:
         raise AdapterError(
             f"{folder} is no adapter folder: it has no {RECIPE}"
             + ("" if path.exists() else " (the folder does not exist)")
+        )
+    if not any((path / name).is_file() for name in (WEIGHTS, BASES)):
+        raise AdapterError(
+            f"{folder} is no adapter folder: it has no {WEIGHTS}, so it holds a run that has not "
+            "finished; finish it with mmadapt train, with --resume where it was cut off"
         )
     return path
 

@@ -187,6 +187,13 @@ def test_another_recipe_says_on_what_and_how(adapter, tmp_path):
         run(tmp_path)
 
 
+def test_a_run_that_never_finished_is_named_as_such(tmp_path, adapter):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.yaml").write_text((adapter / "recipe.yaml").read_text())
+    with pytest.raises(AdapterError, match=r"holds a run that has not finished; .*mmadapt train"):
+        run(tmp_path / "run")
+
+
 def command(adapter, out, *more, ranks=1):
     start = [sys.executable, "-m"]
     if ranks > 1:
