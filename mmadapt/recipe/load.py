@@ -152,7 +152,9 @@ def _text(path: Path, named_at: Place) -> str:
 def _near(path: Path) -> str:
     """Suggest a recipe beside a path that does not exist."""
     try:
-        names = [item.name for item in path.parent.iterdir() if item.suffix in SUFFIXES]
+        near = [item for item in path.parent.iterdir() if item.suffix in SUFFIXES]
     except (OSError, ValueError):
         return ""
+    # without the suffix, which makes any two names alike
+    names = [item.name for item in near if did_you_mean(path.stem, [item.stem])]
     return did_you_mean(path.name, names)

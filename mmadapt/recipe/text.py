@@ -137,7 +137,8 @@ class _Reader:
     def key(self, event: Any) -> str:
         """Read a key, which is always text."""
         if not isinstance(event, yaml.ScalarEvent):
-            self.refuse(event, "a key must be text")
+            hint = "close each '{' and '[' before the next key, and write text with these in quotes"
+            self.refuse(event, "a key must be text", hint)
         if event.tag is not None:
             self.refuse(event, f"tags are not allowed ('{event.tag}')")
         if event.value == "<<" and event.implicit[0]:
@@ -161,6 +162,6 @@ class _Reader:
             return place
         return Place(self.file, len(lines), len(lines[-1]) + 1)
 
-    def refuse(self, event: Any, message: str) -> None:
+    def refuse(self, event: Any, message: str, hint: str = "") -> None:
         """Stop at this event."""
-        raise RecipeError([self.place(event.start_mark).problem("", message)])
+        raise RecipeError([self.place(event.start_mark).problem("", message, hint)])

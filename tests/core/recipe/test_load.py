@@ -180,6 +180,9 @@ def test_files_that_are_no_recipe(write, tmp_path):
     write(RECIPE, "video.yaml")
     [line] = problems(tmp_path / "vidoe.yaml")
     assert line.endswith("No such file or directory; did you mean 'video.yaml'?")
+    write(RECIPE, "own.yaml")
+    [line] = problems(tmp_path / "nosuch.yaml")  # only the suffix is alike
+    assert line.endswith("No such file or directory")
     assert "is a folder" in problems(tmp_path)[0]
     assert "the recipe is empty; expected a mapping" in problems(write("# nothing\n"))[0]
     assert ":1:1: the recipe is 'hello'; expected a mapping" in problems(write("hello\n"))[0]

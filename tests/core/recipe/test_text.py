@@ -71,6 +71,7 @@ def test_places_of_keys_and_values():
         ("a: &x [*x]", "r.yaml:1:8: the alias '*x' has no anchor before it"),
         ("a: 1\n---\nb: 2\n", "r.yaml:2:1: a second document begins here"),
         ("? [a]\n: 1\n", "r.yaml:1:3: a key must be text"),
+        ("a: {use: caption, {use: x}}", "r.yaml:1:19: a key must be text; close each '{' and '['"),
         ("'': 1", "r.yaml:1:1: a key is empty"),
         ("a: [1, 2", "r.yaml:1:9: not valid YAML"),
         ("a: b: c", "r.yaml:1:5: not valid YAML"),
