@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import mimetypes
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -200,9 +201,24 @@ def _answer(model: Generates, batch: list[Record], options: Mapping[str, Any]) -
             for record in batch:
                 yield from _answer(model, [record], options)
         else:
-            yield {"id": batch[0]["id"], "error": str(error)}
+            told = _advised(error) if isinstance(error, MediaError) else error
+            yield {"id": batch[0]["id"], "error": str(told)}
         return
     except MMAdaptError:
         raise
     for record, answer in zip(batch, answers, strict=True):
         yield {"id": record["id"], "answer": answer}
+
+
+def _advised(error: MediaError) -> MediaError:
+    """The error with advice that fits one question, where that of a data set was given."""
+    from mmadapt.data.media.files import ADVICE
+
+    if error.advice != ADVICE:
+        return error
+    advice = "Give another file."
+    kind = (mimetypes.guess_type(str(error.path))[0] or "").partition("/")[0]
+    if kind in MODALITIES and kind != error.kind:
+        article = "a" if kind == "video" else "an"
+        advice = f"By its name it is {article} {kind} file; give it as --{kind}."
+    return MediaError(error.path, error.reason, error.kind, advice)

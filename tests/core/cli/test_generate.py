@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 import mmadapt
 from mmadapt.cli.app import app
+from mmadapt.data.media.files import ADVICE
 from mmadapt.errors import AdapterError, MediaError
 
 
@@ -58,6 +59,26 @@ def test_one_file_gives_the_answer_alone(model):
     assert model.calls == [{"video": ["clip.mp4"], "max_new_tokens": 5, "num_beams": 3}]
     assert model.loads == [("runs/a", {"overrides": [], "allow_code": False})]
     assert model.placed is None
+
+
+@pytest.mark.parametrize(
+    ("option", "file", "advice"),
+    [
+        ("--image", "c0.mp4", "By its name it is a video file; give it as --video."),
+        ("--video", "c0.png", "By its name it is an image file; give it as --image."),
+        ("--image", "c0.png", "Give another file."),
+    ],
+)
+def test_a_file_that_cannot_be_read_has_advice_for_one_question(model, option, file, advice):
+    def unreadable(**inputs):
+        kind = option.removeprefix("--")
+        raise MediaError(inputs[kind][0], "no picture in it", kind, ADVICE)
+
+    model.generate = unreadable
+    result = generate(option, file)
+    assert result.exit_code == 2
+    assert result.stderr.strip().endswith(f"no picture in it. {advice}")
+    assert "out of the data" not in result.stderr
 
 
 def test_several_files_are_named(model):
