@@ -79,6 +79,10 @@ def evaluate(
         raise typer.Exit(INTERRUPTED) from None
     if rank() == 0:
         print_scores(result, as_json)
+        if output_dir is None and not as_json:
+            typer.echo(
+                "nothing was written; --output-dir FOLDER keeps scores and answers", err=True
+            )
 
 
 def _recipe_and_overrides(items: list[str]) -> tuple[str | None, list[str]]:

@@ -172,4 +172,8 @@ def test_evaluate_hands_on_and_prints_a_table(run, monkeypatch):
     )
     assert "a red square" in result.stdout
     assert [line.split()[-1] for line in result.stdout.splitlines()[-2:]] == ["9.500", "0.250"]
-    assert "predictions" not in run("evaluate", "runs/a", "--json").stdout
+    assert "nothing was written" not in result.stderr
+    quiet = run("evaluate", "runs/a", "--json")
+    assert "predictions" not in quiet.stdout and quiet.stderr == ""
+    told = run("evaluate", "runs/a").stderr
+    assert "nothing was written; --output-dir FOLDER keeps scores and answers" in told
