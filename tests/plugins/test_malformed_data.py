@@ -87,7 +87,7 @@ RECORDS = {  # by source and variant: which file, what is done to it, and what t
         (0, change(1, ["a"] * 7), ".csv:2: has 7 fields for 6 columns"),
     ),
     "jsonl": (
-        (0, change(1, "captions", "del"), "train.jsonl:2: says nothing to learn: it needs 'caption'"),
+        (0, change(1, "captions", "del"), "train.jsonl:2: says nothing to learn: it needs"),
         (0, change(1, "image", "none.png"), "train.jsonl:2: 'image' names a file that does not"),
         (0, again(), "train.jsonl:4: has the id 'a' of line 1"),
         (0, change(1, "captions", "a"), "train.jsonl:2: 'captions' must be a list, not text"),
