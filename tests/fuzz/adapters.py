@@ -266,7 +266,7 @@ def run(count: int, seed: int, only: int | None = None) -> list[Outcome]:
         tempfile.TemporaryDirectory() as scratch,
         mock.patch.object(weights, "hub_is_reachable", lambda: False),
         # A recipe may name a hub model, and the hub's client looks for the user's token.
-        mock.patch.object(constants, "HF_TOKEN_PATH", f"{scratch}/work/token"),
+        mock.patch.object(constants, "HF_TOKEN_PATH", str(Path(scratch, "work", "token"))),
     ):
         bench = Bench(Path(scratch))
         composition.load(
