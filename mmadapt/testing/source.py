@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import random
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -113,25 +114,38 @@ class SourceContract(ABC):
 
     def test_a_damaged_record_names_itself(self) -> None:
         """A DataError that says which file and which record, not another exception."""
-        case = self.damaged()
-        if case is None:
-            pytest.skip("this source says that nothing of it can be damaged")
-        config, words = case
-        try:
-            self._some(self.build(config))
-        except (DataError, MediaError) as error:
-            missing = [word for word in words if word not in str(error)]
-            assert not missing, f"the error does not name {missing}: {error}"
-        except Exception as error:
-            pytest.fail(
-                f"a damaged record raises {type(error).__name__} ({error}); raise a DataError with "
-                "file, record and reason, which a person can act on"
-            )
-        else:
-            pytest.fail("a damaged record is read without any error")
+        check_damaged(self.damaged(), lambda config: self._some(self.build(config)), "file")
 
     def _some(self, source: Any) -> list[Sample]:
         return [source[index] for index in range(min(len(source), MOST_SAMPLES))]
+
+
+def check_damaged(
+    case: tuple[Any, Sequence[str]] | None, read: Callable[[Any], object], where: str
+) -> None:
+    """Whether reading what is damaged is a DataError that names its place.
+
+    Args:
+        case: options of the source, and the words that the error has to hold; None for a source
+            of which nothing can be damaged.
+        read: builds the source of these options and reads it.
+        where: what holds the records.
+    """
+    if case is None:
+        pytest.skip("this source says that nothing of it can be damaged")
+    config, words = case
+    try:
+        read(config)
+    except (DataError, MediaError) as error:
+        missing = [word for word in words if word not in str(error)]
+        assert not missing, f"the error does not name {missing}: {error}"
+    except Exception as error:
+        pytest.fail(
+            f"a damaged record raises {type(error).__name__} ({error}); raise a DataError with "
+            f"{where}, record and reason, which a person can act on"
+        )
+    else:
+        pytest.fail("a damaged record is read without any error")
 
 
 def is_same(a: Any, b: Any) -> bool:

@@ -12,9 +12,8 @@ import pytest
 from pydantic import BaseModel
 
 from mmadapt.contracts import StreamedSource
-from mmadapt.errors import DataError, MediaError
 from mmadapt.testing.samples import sample_problems
-from mmadapt.testing.source import MOST_SAMPLES, is_same
+from mmadapt.testing.source import MOST_SAMPLES, check_damaged, is_same
 from mmadapt.types import Sample
 
 
@@ -107,22 +106,7 @@ class StreamedSourceContract(ABC):
 
     def test_a_damaged_record_names_itself(self) -> None:
         """A DataError that says which shard and which record, not another exception."""
-        case = self.damaged()
-        if case is None:
-            pytest.skip("this source says that nothing of it can be damaged")
-        config, words = case
-        try:
-            self._some(self.build(config))
-        except (DataError, MediaError) as error:
-            missing = [word for word in words if word not in str(error)]
-            assert not missing, f"the error does not name {missing}: {error}"
-        except Exception as error:
-            pytest.fail(
-                f"a damaged record raises {type(error).__name__} ({error}); raise a DataError with "
-                "shard, record and reason, which a person can act on"
-            )
-        else:
-            pytest.fail("a damaged record is read without any error")
+        check_damaged(self.damaged(), lambda config: self._some(self.build(config)), "shard")
 
     def _some(self, source: StreamedSource) -> list[Sample]:
         return list(islice(source, MOST_SAMPLES))

@@ -7,21 +7,7 @@ import pytest
 from mmadapt.errors import DataError
 from mmadapt_datasets import files
 from tests.plugins.mmadapt_datasets.published import ALL, write_file
-
-
-def change(*path):
-    """A change at a place: the last of `path` is the new value, or `del`."""
-
-    def apply(content):
-        *places, last, value = path
-        for place in places:
-            content = content[place]
-        if value == "del":
-            del content[last]
-        else:
-            content[last] = value
-
-    return apply
+from tests.plugins.spoiling import change
 
 
 def repeat(*path):

@@ -13,7 +13,9 @@ from mmadapt.data.features.folder import sets_in
 from mmadapt.data.features.store import FeatureStore
 from mmadapt.types import Features
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes are forked, which Windows cannot do")
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32", reason="processes are forked, which Windows cannot do"
+)
 COUNT = 300
 
 
