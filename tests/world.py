@@ -13,8 +13,10 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
 
+from mmadapt.composition import compose
 from mmadapt.contracts import Head, Metric, MetricResult, Processor, Source
 from mmadapt.errors import DataError, MediaError
+from mmadapt.model import MultimodalModel
 from tests.tiny import TinyEncoder, TinyEncoderConfig, tiny_lm, tiny_tokenizer
 
 WORDS = ["say", "red", "green", "blue", "pink", "dark", "light"]
@@ -81,6 +83,13 @@ class ColourSource(Source):
         }
 
 
+class LongPrompts(ColourSource):
+    """Prompts of different lengths, so that batches are padded differently."""
+
+    def __getitem__(self, index: int) -> Any:
+        return {**super().__getitem__(index), "prompt": " ".join(["say"] * (1 + index % 4))}
+
+
 class PlainConfig(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -89,6 +98,13 @@ class PlainHead(Head):
     """Prompt and target of the sample."""
 
     Config = PlainConfig
+
+
+class ChoosingHead(PlainHead):
+    """Answers are chosen among the colours."""
+
+    def candidates(self, sample: Any) -> list[str]:
+        return COLOURS
 
 
 class Exact(Metric):
@@ -145,3 +161,9 @@ def recipe(lm: Path, **blocks: Any) -> dict[str, Any]:
         merged = {**base[name], **block}
         base[name] = {key: value for key, value in merged.items() if value is not None}
     return base
+
+
+def untrained(folder: Path) -> MultimodalModel:
+    """The recipe's model, its LM written to a folder."""
+    torch.manual_seed(1)
+    return compose(recipe(save_lm(folder)), allow_code=True)

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from mmadapt.candidates import AT_ONCE, Pair, choose, log_likelihoods
-from mmadapt.composition import compose
 from mmadapt.contracts import Fusion
 from mmadapt.data.collate import Collator
 from mmadapt.data.dataset import MediaDataset
@@ -14,23 +13,13 @@ from mmadapt.text import target_ids
 from tests import world
 
 
-class LongPrompts(world.ColourSource):
-    """Prompts of different lengths, so that batches are padded differently."""
-
-    def __getitem__(self, index):
-        sample = super().__getitem__(index)
-        return {**sample, "prompt": " ".join(["say"] * (1 + index % 4))}
-
-
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    folder = world.save_lm(tmp_path_factory.mktemp("lm"))
-    torch.manual_seed(1)
-    return compose(world.recipe(folder), allow_code=True)
+    return world.untrained(tmp_path_factory.mktemp("lm"))
 
 
 def samples_of(count):
-    return list(LongPrompts(world.ColourConfig(count=count)))
+    return list(world.LongPrompts(world.ColourConfig(count=count)))
 
 
 def batch_of(model, samples):

@@ -1,34 +1,11 @@
 import pytest
 import torch
 
-from mmadapt.composition import compose
 from mmadapt.errors import DataError, MediaError
 from mmadapt.evaluate import evaluate
 from tests import world
 
 METRICS = {"exact": world.Exact}
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    folder = world.save_lm(tmp_path_factory.mktemp("lm"))
-    torch.manual_seed(1)
-    return compose(world.recipe(folder), allow_code=True)
-
-
-class Chosen(world.PlainHead):
-    """Answers are chosen among the colours."""
-
-    def candidates(self, sample):
-        return world.COLOURS
-
-
-class LongPrompts(world.ColourSource):
-    """Prompts of different lengths, so that batches are padded differently."""
-
-    def __getitem__(self, index):
-        sample = super().__getitem__(index)
-        return {**sample, "prompt": " ".join(["say"] * (1 + index % 4))}
 
 
 def source(cls=world.ColourSource, **options):
@@ -53,11 +30,13 @@ def test_every_sample_is_answered_and_scored(model):
     assert len(set(answers(result))) > 1
 
 
-@pytest.mark.parametrize("head", [world.PlainHead, Chosen])
+@pytest.mark.parametrize("head", [world.PlainHead, world.ChoosingHead])
 def test_the_batch_size_changes_nothing(model, monkeypatch, head):
     monkeypatch.setattr(model, "head", head(None))
     given = [
-        answers(evaluate(model, source(LongPrompts), METRICS, batch_size=size, description=None))
+        answers(
+            evaluate(model, source(world.LongPrompts), METRICS, batch_size=size, description=None)
+        )
         for size in (1, 5, 24)
     ]
     assert given[0] == given[1] == given[2]
@@ -70,7 +49,7 @@ def test_sampled_answers_depend_on_the_seed_and_on_nothing_else(model):
         torch.manual_seed(size)
         result = evaluate(
             model,
-            source(LongPrompts),
+            source(world.LongPrompts),
             METRICS,
             batch_size=size,
             generate=options,

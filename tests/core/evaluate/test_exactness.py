@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 
-from mmadapt.composition import compose
 from mmadapt.evaluate import evaluate
 from mmadapt.evaluate.answering import Answering
 from mmadapt.margins import GreedyMargins, generation_mode, is_greedy, rounding
@@ -14,25 +13,8 @@ from tests import world
 METRICS = {"exact": world.Exact}
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    folder = world.save_lm(tmp_path_factory.mktemp("lm"))
-    torch.manual_seed(1)
-    return compose(world.recipe(folder), allow_code=True)
-
-
-class Chosen(world.PlainHead):
-    def candidates(self, sample):
-        return world.COLOURS
-
-
-class LongPrompts(world.ColourSource):
-    def __getitem__(self, index):
-        return {**super().__getitem__(index), "prompt": " ".join(["say"] * (1 + index % 4))}
-
-
 def source(**options):
-    return LongPrompts(world.ColourConfig(**options))
+    return world.LongPrompts(world.ColourConfig(**options))
 
 
 def answers(result):
@@ -66,7 +48,7 @@ def test_coarser_numbers_need_wider_margins(model):
     assert rounding(quantized) >= 0.5
 
 
-@pytest.mark.parametrize("head", [world.PlainHead, Chosen])
+@pytest.mark.parametrize("head", [world.PlainHead, world.ChoosingHead])
 def test_answers_that_hang_on_rounding_are_decided_alone(model, monkeypatch, head):
     """Rounding errors made large: a bias that depends on the number of rows in the batch."""
     monkeypatch.setattr(model, "head", head(None))
@@ -157,7 +139,7 @@ def test_decoding_is_recorded_with_its_defaults(model, monkeypatch):
         model, source(count=4), METRICS, generate=options, description=None
     ).settings["decoding"]  # fmt: skip
     assert (told["method"], told["num_beams"], told["max_new_tokens"]) == ("beam_search", 2, 3)
-    monkeypatch.setattr(model, "head", Chosen(None))
+    monkeypatch.setattr(model, "head", world.ChoosingHead(None))
     told = evaluate(model, source(count=4), METRICS, description=None).settings["decoding"]
     assert told == {"method": "likelihood of candidates", "score": "sum"}
 
