@@ -1,5 +1,6 @@
 """A model in FSDP2 shards on CPUs (gloo), run by torchrun: `python -m … sharded.py LM_FOLDER`."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -64,3 +65,5 @@ def main(lm):
 
 if __name__ == "__main__":
     main(sys.argv[1])
+    sys.stdout.flush()
+    os._exit(0)  # gloo's threads may abort an interpreter that ends as usual
