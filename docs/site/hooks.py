@@ -1,7 +1,7 @@
 """What the site adds to the pages: generated references, and equations without a script.
 
 A page asks for a reference by a comment, `<!-- generated: commands -->` or
-`<!-- generated: recipe keys -->`.
+`<!-- generated: recipe keys -->`, and for `SECURITY.md` by `<!-- generated: security -->`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import click
@@ -50,6 +51,12 @@ def commands() -> str:
     context = click.Context(command, info_name="mmadapt")
     text = get_docs_for_click(obj=command, ctx=context, name="mmadapt")
     return text.partition("\n")[2]  # the page has a title of its own
+
+
+def security() -> str:
+    """What stands in SECURITY.md, its links as seen from the pages."""
+    text = (Path(__file__).parents[2] / "SECURITY.md").read_text(encoding="utf-8")
+    return text.partition("\n")[2].replace("](docs/", "](")  # the page has a title of its own
 
 
 def recipe_keys() -> str:
@@ -124,4 +131,8 @@ def _said(value: Schema) -> str:
     return " ".join(str(value.get("description", "")).split()).replace("|", r"\|")
 
 
-_WRITERS: dict[str, Callable[[], str]] = {"commands": commands, "recipe keys": recipe_keys}
+_WRITERS: dict[str, Callable[[], str]] = {
+    "commands": commands,
+    "recipe keys": recipe_keys,
+    "security": security,
+}
