@@ -6,7 +6,13 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
+from mmadapt.bench.clock import STAGES
 from mmadapt.report import aligned
+
+_NO_MEDIA = (
+    "decode is 0, and encoder too unless a fusion changes it: features stand ready, as from the "
+    "cache;\nwhat decoding costs, and how long training waits for it: mmadapt bench RECIPE --data"
+)
 
 
 @dataclass
@@ -19,6 +25,7 @@ class Row:
     steps: list[float] = field(default_factory=list)
     first_token: dict[int, list[float]] = field(default_factory=dict)
     tokens_per_second: dict[int, list[float]] = field(default_factory=dict)
+    stages: list[dict[str, float]] = field(default_factory=list)
 
 
 @dataclass
@@ -36,8 +43,9 @@ class Result:
         first_token_seconds: by batch size, from the call of `generate` on.
         decode_tokens_per_second: by batch size, after the first token.
         decode_ratio: by batch size, to the LM's own text-only `generate`.
-        shares: of the step: head (logits and loss), lm, and fusion (what it adds, an encoder that
-            it changes included).
+        shares: of a training step's seconds, forward and backward: `decode` and `encoder` (0 where
+            features come from the cache), `fusion` (projections, what it does at the LM's layers,
+            optimiser), `lm` (LoRA included), `head` (logits and loss).
     """
 
     name: str
@@ -57,7 +65,7 @@ class Result:
         return asdict(self)
 
 
-def summarize(rows: list[Row], batch_size: int, head_seconds: float) -> list[Result]:
+def summarize(rows: list[Row], batch_size: int) -> list[Result]:
     """Medians over the rounds; a ratio is the median of the rounds' own ratios."""
     by_name = {row.name: row for row in rows}
     all_floor, floor = by_name.get("text-only"), by_name.get("text-only-labelled")
@@ -78,7 +86,7 @@ def summarize(rows: list[Row], batch_size: int, head_seconds: float) -> list[Res
                 for size, rates in row.tokens_per_second.items()
                 if plain and (ratio := _ratio(rates, plain.tokens_per_second.get(size, [])))
             },
-            _shares(row, floor, head_seconds),
+            _shares(row.stages),
         )
         for row in rows
     ]
@@ -93,14 +101,12 @@ def _ratio(values: list[float], others: list[float]) -> float | None:
     return median(one / other for one, other in pairs) if pairs else None
 
 
-def _shares(row: Row, floor: Row | None, head_seconds: float) -> dict[str, float]:
-    """What a step is spent on; a fusion that cuts the backward pass short leaves the LM less."""
-    if not row.steps or floor is None or not floor.steps:
+def _shares(rounds: list[dict[str, float]]) -> dict[str, float]:
+    """Of all rounds together, so that they add up to 1."""
+    whole = sum(sum(seconds.values()) for seconds in rounds)
+    if not whole:
         return {}
-    whole = median(row.steps)
-    lm = max(0.0, min(median(floor.steps), whole) - head_seconds)
-    parts = {"head": head_seconds, "lm": lm, "fusion": max(0.0, whole - head_seconds - lm)}
-    return {name: value / whole for name, value in parts.items()}
+    return {stage: sum(seconds[stage] for seconds in rounds) / whole for stage in STAGES}
 
 
 def table(results: list[Result]) -> str:
@@ -126,7 +132,17 @@ def table(results: list[Result]) -> str:
                 _number(result.decode_ratio.get(size), 3),
             ]
         lines.append(line)
-    return aligned(lines)
+    return "\n".join([aligned(lines), *_share_lines(results)])
+
+
+def _share_lines(results: list[Result]) -> list[str]:
+    """A second table: what the steps are spent on."""
+    known = [result for result in results if result.shares]
+    if not known:
+        return []
+    lines = [["share of the step", *STAGES]]
+    lines += [[r.name, *(f"{r.shares[stage]:.1%}" for stage in STAGES)] for r in known]
+    return ["", aligned(lines), _NO_MEDIA]
 
 
 def _number(value: float | None, digits: int) -> str:

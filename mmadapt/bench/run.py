@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from statistics import median
 from typing import Any, cast
 
 import torch
@@ -23,6 +22,7 @@ from mmadapt.lm import load_config, load_lm
 from mmadapt.recipe import FusionPart, ResolvedRecipe, resolve
 from mmadapt.weights import untrained
 
+CLOCKED = 3  # rounds in which one more step is taken apart, beside those that are timed whole
 AGAINST = ("text-only", "text-only-labelled", "prefix", "prefix-lora")
 
 
@@ -80,7 +80,7 @@ def bench(
                 bar.set_description(subject.name)
                 _measure(subject, row, options, warm_up=number == 0)
                 bar.update()
-    return summarize(rows, options.workload.batch_size, _head_seconds(lm, options))
+    return summarize(rows, options.workload.batch_size)
 
 
 def _within_vocabulary(options: Options, lm: PreTrainedModel) -> Options:
@@ -101,6 +101,8 @@ def _measure(subject: Subject, row: Row, options: Options, warm_up: bool) -> Non
             else:
                 step()  # what attaching left cold
                 row.steps.append(seconds(step, device))
+                if len(row.stages) < CLOCKED:
+                    row.stages.append(subject.clock.measure(step))
     new_tokens = 2 if warm_up else options.workload.new_tokens
     for size in options.decode_batch_sizes:
         with subject.generating(size) as generate:
@@ -108,21 +110,6 @@ def _measure(subject: Subject, row: Row, options: Options, warm_up: bool) -> Non
         if not warm_up:
             row.first_token.setdefault(size, []).append(first)
             row.tokens_per_second.setdefault(size, []).append(rate)
-
-
-def _head_seconds(lm: PreTrainedModel, options: Options) -> float:
-    """Logits and loss at the labelled positions, there and back."""
-    head: Any = lm.get_output_embeddings()
-    count = options.workload.batch_size * options.workload.labelled_tokens
-    width = head.weight.shape[1]
-    hidden = torch.zeros(count, width, device=lm.device, dtype=lm.dtype, requires_grad=True)
-    targets = torch.zeros(count, dtype=torch.long, device=lm.device)
-
-    def work() -> None:
-        torch.nn.functional.cross_entropy(head(hidden).float(), targets).backward()
-
-    work()
-    return median(seconds(work, lm.device) for _ in range(options.rounds))
 
 
 def _lm(resolved: ResolvedRecipe, options: Options) -> PreTrainedModel:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from mmadapt.bench.clock import FUSION, StageClock
 from mmadapt.bench.workload import Workload, example_values
 from mmadapt.contracts import Encoder, EncoderInfo, Fusion, Head, HeadConfig
 from mmadapt.model import MultimodalModel
@@ -32,6 +33,7 @@ class Subject(ABC):
         self.name, self.lm, self.workload = name, lm, workload
         self.ids = workload.text(workload.batch_size, lm.device)
         self.labels = workload.labels(self.ids)
+        self.clock = StageClock(cast(torch.device, lm.device))
 
     @abstractmethod
     def training(self) -> Any:
@@ -54,8 +56,9 @@ class TextOnly(Subject):
     def training(self) -> Iterator[Work]:
         """Logits everywhere, as transformers computes a loss."""
         self.lm.train()
-        with _embeddings_learn(self.lm):
-            yield lambda: self.lm(input_ids=self.ids, labels=self.labels).loss.backward()
+        lm: Any = self.lm
+        with _embeddings_learn(self.lm), self.clock.watching(self.lm):
+            yield lambda: self.clock.backward(lm(input_ids=self.ids, labels=self.labels).loss)
 
     @contextmanager
     def generating(self, batch_size: int) -> Iterator[Work]:
@@ -75,8 +78,8 @@ class TextOnlyLabelled(TextOnly):
         """The composed model's own loss, without a fusion."""
         model = MultimodalModel(self.lm, None, {}, [], Head(HeadConfig())).train()
         try:
-            with _embeddings_learn(self.lm):
-                yield lambda: model(self.ids, None, self.labels).loss.backward()
+            with _embeddings_learn(self.lm), self.clock.watching(self.lm):
+                yield lambda: self.clock.backward(model(self.ids, None, self.labels).loss)
         finally:
             model.attachment.detach()
 
@@ -112,6 +115,8 @@ class Fused(Subject):
         self.encoders, self.lora = encoders, lora
         for fusion in fusions:
             fusion.to(lm.device)
+            self.clock.watch_fusion(fusion)
+        self.clock.learner = FUSION
         self._bytes = sum(p.numel() * p.element_size() for f in fusions for p in f.parameters())
 
     @property
@@ -129,11 +134,12 @@ class Fused(Subject):
             optimizer = torch.optim.AdamW(learnt, lr=1e-6)
 
             def step() -> None:
-                model(self.ids, None, self.labels, media=media).loss.backward()
+                self.clock.backward(model(self.ids, None, self.labels, media=media).loss)
                 optimizer.step()
                 optimizer.zero_grad()
 
-            yield step
+            with self.clock.watching(self.lm, model.encoders):
+                yield step
 
     @contextmanager
     def generating(self, batch_size: int) -> Iterator[Work]:

@@ -55,7 +55,10 @@ def test_all_rows_are_measured_and_the_lm_is_left_as_it_was(monkeypatch):
     for result in results:
         assert result.step_seconds > 0 and result.peak_bytes > 0
         assert set(result.decode_tokens_per_second) == set(result.first_token_seconds) == {1, 2}
-        assert sum(result.shares.values()) == pytest.approx(1, abs=0.02)
+        assert sum(result.shares.values()) == pytest.approx(1)
+        assert list(result.shares) == ["decode", "encoder", "fusion", "lm", "head"]
+        assert result.shares["encoder"] == 0 and min(result.shares["lm"], result.shares["head"]) > 0
+        assert (result.shares["fusion"] > 0) == (not result.name.startswith("text-only"))
         json.dumps(result.to_dict())
     sizes = {result.name: result.adapter_bytes for result in results}
     assert sizes["text-only"] == 0 < sizes["one"] and sizes["prefix"] < sizes["prefix-lora"]
@@ -76,7 +79,8 @@ def test_a_fusion_that_changes_the_encoder_runs_it_in_every_step(monkeypatch):
     monkeypatch.setattr(VitEncoder, "forward", counting)
     measured(recipe("cached"), against=())
     assert calls == []
-    measured(recipe("published", ADEM | {"bottleneck": 4}), against=())
+    (found,) = measured(recipe("published", ADEM | {"bottleneck": 4}), against=())
+    assert found.shares["encoder"] > 0.1
     assert set(calls) == {True, False}  # in the graph in training, outside of it in generation
 
 
