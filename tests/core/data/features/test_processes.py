@@ -4,7 +4,6 @@ import os
 import random
 import signal
 import sys
-import time
 
 import pytest
 import torch
@@ -69,7 +68,9 @@ def test_a_killed_writer_leaves_whole_entries_and_the_next_goes_on(tmp_path, cap
     seen = set()
     for attempt in range(8):
         pid = child(tmp_path, fill(attempt))
-        time.sleep(0.005 * (attempt + 1))
+        aim = COUNT * (attempt + 1) // 10
+        while len(list(tmp_path.rglob("*.safetensors"))) < aim:
+            assert os.waitpid(pid, os.WNOHANG) == (0, 0), "the writer ended before it was killed"
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         seen.add(whole_entries(tmp_path))
