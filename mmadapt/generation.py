@@ -12,7 +12,9 @@ from mmadapt.candidates import choose_with_margins
 from mmadapt.data.length import lm_limit
 from mmadapt.data.origin import located
 from mmadapt.errors import DataError
+from mmadapt.lm_cache import check_lm_cache
 from mmadapt.margins import GreedyMargins, generation_mode, is_greedy, unfinished
+from mmadapt.streaming import with_prompt
 from mmadapt.types import MediaInputs, Sample, State, TextInputs
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ def generate_batch(
             )
         text = text.padded_left()
         options, beams = generation_options(model, options, int(_positions(text).max()))
+        options = with_prompt(options, input_ids, attention_mask, beams)
         with model.prepared(State(text), features, beams):
             output = cast(Any, model.lm).generate(
                 input_ids=text.input_ids,
@@ -88,7 +91,12 @@ def generation_options(
     if options.get("stop_strings"):
         defaults["tokenizer"] = model.require_tokenizer()
     options = {**defaults, **options}
-    if not all(cast("Fusion", fusion).causal for fusion in model.fusions.values()):
+    if "compile_config" not in options:
+        # What hooks read changes at every step, so compiled steps would be compiled anew each time.
+        options.setdefault("disable_compile", True)
+    causal = all(cast("Fusion", fusion).causal for fusion in model.fusions.values())
+    check_lm_cache(options, causal, model.device)
+    if not causal:
         options["use_cache"] = False
     names = ("num_beams", "num_return_sequences")
     return options, max(options.get(name) or getattr(own, name) or 1 for name in names)
@@ -229,6 +237,9 @@ def answer(
     limit = length_limit(model, data, reserved=int(options.get("max_new_tokens") or 1))
     tokenizer = model.require_tokenizer()
     batch = collate_prompts(samples, model.head, tokenizer, model.processors, limit)
+    if options.get("streamer") is not None and _candidates(model.head, samples[0]) is not None:
+        reason = "the head chooses among answers and generates none, so there is nothing to stream"
+        raise DataError("generate", None, f"{reason}; leave the streamer (--stream) out")
     texts = answer_batch(model, samples, to_device(batch, model.device), options)
     return texts if is_batch or len(texts) > len(samples) else texts[0]
 

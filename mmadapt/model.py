@@ -23,6 +23,7 @@ from mmadapt.generation import answer, generate_batch
 from mmadapt.lora import add_lora
 from mmadapt.loss import batch_loss, labelled, untouched
 from mmadapt.placement import embedding_device, is_placed, place
+from mmadapt.streaming import ended_by_errors
 from mmadapt.types import Features, LevelSpec, MediaInputs, State, TextInputs
 
 
@@ -302,8 +303,8 @@ class MultimodalModel(AdapterModule):
             attention_mask: (b, s), 1 at real tokens.
             media: as in `forward`.
             media_positions: as in `forward`.
-            options: of `transformers.GenerationConfig`; greedy unless they say otherwise, and
-                without a cache where a fusion is not causal.
+            options: of `transformers.GenerationConfig`, and a `streamer`; greedy unless they say
+                otherwise, without a cache where a fusion is not causal.
 
         Returns:
             (b, new) ids of the new tokens, or what `return_dict_in_generate` returns.
@@ -311,7 +312,8 @@ class MultimodalModel(AdapterModule):
         Raises:
             DataError: a prompt is empty and no fusion inserts anything.
         """
-        return generate_batch(self, input_ids, attention_mask, media, media_positions, options)
+        with ended_by_errors(options.get("streamer")):
+            return generate_batch(self, input_ids, attention_mask, media, media_positions, options)
 
     def generate(
         self,
@@ -333,7 +335,9 @@ class MultimodalModel(AdapterModule):
             prompt: the text before the answer, the question or the user's turn, as the head has it,
                 or a list of messages (chat); default: the head's own.
             choices: answers to choose among, where the head does (classify, choice).
-            options: of `transformers.GenerationConfig`, e.g. `max_new_tokens`, `num_beams`.
+            options: of `transformers.GenerationConfig`, e.g. `max_new_tokens`, `num_beams`, and a
+                `streamer` of transformers, which is shown the prompt (unless it skips it) and then
+                every new token; what a head makes of the text is returned only.
 
         Returns:
             One answer, or a list for a batch.
@@ -346,9 +350,9 @@ class MultimodalModel(AdapterModule):
             >>> model.generate(video="clip.mp4")  # doctest: +SKIP
             'a red circle moving left'
         """
-        return answer(
-            self, {"video": video, "image": image, "audio": audio}, prompt, options, choices
-        )
+        media = {"video": video, "image": image, "audio": audio}
+        with ended_by_errors(options.get("streamer")):
+            return answer(self, media, prompt, options, choices)
 
     @property
     def processors(self) -> dict[str, tuple[str, Any]]:

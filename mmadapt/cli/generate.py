@@ -49,6 +49,9 @@ MaxNewTokens = Annotated[int | None, typer.Option(min=1, help="Longest answer, i
 Device = Annotated[
     str | None, typer.Option("--device", help="E.g. cuda:1; default: a GPU if there is one.")
 ]
+Stream = Annotated[
+    bool, typer.Option("--stream", help="Print each answer word by word, one record at a time.")
+]
 BatchSize = Annotated[int, typer.Option(min=1, help="Records of --input at once.")]
 
 
@@ -64,6 +67,7 @@ def generate(
     output: Output = None,
     max_new_tokens: MaxNewTokens = None,
     batch_size: BatchSize = 8,
+    stream: Stream = False,
     device: Device = None,
     allow_code: AllowCode = False,
     as_json: AsJson = False,
@@ -77,12 +81,15 @@ def generate(
         records_of_files,
         write_answers,
     )
+    from mmadapt.cli.streaming import stream_answers
     from mmadapt.faults import explain_faults
 
     files = {"video": video, "image": image, "audio": audio}
     overrides = [item for item in options or [] if "." in item.partition("=")[0]]
     rest = [item for item in options or [] if item not in overrides]
     generation = generation_options(rest, max_new_tokens)
+    if stream and (output is not None or as_json):
+        raise typer.BadParameter("--stream prints text; leave --output and --json out")
     if output is not None:
         check_output(output, input_file)
     if input_file is None:
@@ -95,8 +102,11 @@ def generate(
 
     with explain_faults("lower --batch-size or max_new_tokens"):
         model = _load(adapter, overrides, device, allow_code)
-        answers = answer_all(model, records, batch_size, generation)
-        failed = write_answers(answers, output, as_json, total=len(records))
+        if stream:
+            failed = stream_answers(model, records, generation)
+        else:
+            answers = answer_all(model, records, batch_size, generation)
+            failed = write_answers(answers, output, as_json, total=len(records))
     if output is not None and not as_json:
         count = len(records) - failed
         typer.echo(f"wrote {count} answer{'' if count == 1 else 's'} to {output}")

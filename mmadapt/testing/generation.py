@@ -38,6 +38,18 @@ class GenerationContract(FusionCase):
         assert torch.equal(cached[0], uncached[0]), "cached and uncached texts differ"
         assert_close(cached[1], uncached[1], self.tolerance, "cached and uncached logits differ")
 
+    def test_static_cache_changes_nothing(self, family: str) -> None:
+        """A cache of fixed size gives the texts and logits of a growing one, beams too."""
+        model = self.join(family)
+        if not all(fusion.causal for fusion in model.fusions.values()):
+            return  # no cache to compare
+        batch = self.batch(model, side="left")
+        for beams in (1, 3):
+            growing = generated(model, batch, num_beams=beams)
+            fixed = generated(model, batch, num_beams=beams, cache_implementation="static")
+            assert torch.equal(growing[0], fixed[0]), "static and dynamic cache give other texts"
+            assert_close(growing[1], fixed[1], self.tolerance, "logits of a static cache differ")
+
     def test_beams(self, family: str) -> None:
         """Beams: equal with and without cache, and equal to every sample's own search."""
         model = self.join(family)

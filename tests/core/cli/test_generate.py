@@ -9,6 +9,7 @@ import mmadapt
 from mmadapt.cli.app import app
 from mmadapt.data.media.files import ADVICE
 from mmadapt.errors import AdapterError, MediaError
+from tests.tiny import tiny_tokenizer
 
 
 class Model:
@@ -219,3 +220,33 @@ def test_a_record_that_is_none_names_its_line(model, tmp_path, line, message):
 def test_an_empty_file_has_no_records(model, tmp_path):
     (tmp_path / "in.jsonl").write_text("\n")
     assert "holds no records" in generate("--input", "in.jsonl").stderr
+
+
+def test_stream_prints_each_answer_as_it_grows(model, monkeypatch):
+    tokenizer = tiny_tokenizer(["red", "green"])
+    whole = model.generate
+
+    def streaming(**inputs):
+        streamer, path = inputs.pop("streamer"), inputs["image"][0]
+        answers = whole(**inputs)
+        for ids in ([[9, 9]], [4], [5], [2]):  # the prompt, then tokens, the last one special
+            streamer.put(torch.tensor(ids))
+        streamer.end()
+        return answers if path else []
+
+    monkeypatch.setattr(model, "generate", streaming)
+    monkeypatch.setattr(model, "require_tokenizer", lambda: tokenizer, raising=False)
+    result = generate("--image", "a.png", "--stream")
+    assert (result.exit_code, result.stdout) == (0, "red green\n")
+    result = generate("--image", "a.png", "--image", "bad.png", "--image", "c.png", "--stream")
+    assert result.exit_code == 2 and "the file is empty" in result.stderr
+    assert result.stdout.startswith("a.png\tred green\n")
+    assert result.stdout.endswith("c.png\tred green\n")
+    assert all(len(call["image"]) == 1 for call in model.calls)
+
+
+@pytest.mark.parametrize("option", ["--json", "--output=a.jsonl"])
+def test_stream_goes_to_the_terminal_alone(model, option):
+    result = generate("--image", "a.png", "--stream", option)
+    assert result.exit_code == 2 and "leave --output and --json out" in result.stderr
+    assert model.loads == []
