@@ -1,6 +1,7 @@
 import io
 import json
 import tarfile
+import types
 
 import pytest
 from PIL import Image
@@ -264,6 +265,33 @@ def test_a_readme_names_no_files_elsewhere(tmp_path, monkeypatch, named, streami
     config = HfConfig(path=str(folder), columns={"target": "said"}, streaming=streaming)
     with pytest.raises(DataError, match=r"README\.md: names .*, which lies outside the dataset"):
         HfSource.build(config)
+
+
+@pytest.mark.parametrize("place", ["hf://datasets/org/clips@abc/t.parquet", "https://else.org/t"])
+def test_a_dataset_of_the_hub_is_asked_for_by_its_commit(tmp_path, monkeypatch, place):
+    """Its files are those of the hub alone, and nothing is read before that is known."""
+    asked = []
+    config = types.SimpleNamespace(data_files={"train": [place]})
+
+    def builder(*args, **options):
+        asked.append((*args, options))
+        return types.SimpleNamespace(config=config)
+
+    def load(*args, split, **options):
+        asked.append((*args, options))
+        return table()
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets, "load_dataset_builder", builder)
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    options = HfConfig(path="org/clips", name="small", revision="abc", columns={"target": "said"})
+    if place.startswith("https"):
+        with pytest.raises(DataError, match="which lies outside the dataset"):
+            HfSource(options)
+        assert len(asked) == 1
+    else:
+        assert len(HfSource(options)) == 3
+        assert asked == [("org/clips", "small", {"revision": "abc"})] * 2
 
 
 def test_an_address_in_a_row_is_told(tmp_path):
