@@ -13,6 +13,7 @@ import argparse
 import os
 import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -62,7 +63,7 @@ def main() -> int:
         if name in MOUNTING and os.geteuid() != 0:
             outcome = Outcome(0, "not tried: mounting needs root", "", True)
         else:
-            outcome = FAULTS[name](Bench(place))
+            outcome = outcome_of(FAULTS[name], place)
         bad += not outcome.ok
         seen = outcome.seen.replace(str(place), "DIR").replace(str(parts.ROOT), "FOLDER")
         seen = seen.replace(socket.gethostname(), "HOST").replace("|", "/")
@@ -70,9 +71,17 @@ def main() -> int:
         lines.append(f"| {about} | {outcome.code} | `{seen}` | {outcome.kept} | {mark} |")
         print(lines[-1], flush=True)
         shutil.rmtree(place, ignore_errors=True)
-    if chosen.output is not None:
-        chosen.output.write_text(HEAD + "\n".join(lines) + "\n", encoding="utf-8")
+        if chosen.output is not None:
+            chosen.output.write_text(HEAD + "\n".join(lines) + "\n", encoding="utf-8")
     return bad
+
+
+def outcome_of(fault: Callable[[Bench], Outcome], place: Path) -> Outcome:
+    """What a fault does; one that hangs, or cannot be injected, does not keep the others back."""
+    try:
+        return fault(Bench(place))
+    except (AssertionError, OSError, subprocess.SubprocessError) as error:
+        return Outcome(1, f"{type(error).__name__}: {error}".splitlines()[0], "", False)
 
 
 HEAD = """# Faults

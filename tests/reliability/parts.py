@@ -21,7 +21,7 @@ from tests.toy import EverySite
 
 ROOT = Path(__file__).parents[2]
 HERE = "tests.reliability.parts"
-LIMIT = 240.0  # seconds after which a run counts as hanging
+LIMIT = 600.0  # seconds after which a run counts as hanging
 
 
 class FaultyConfig(world.ColourConfig):

@@ -1,6 +1,8 @@
 """Several processes (gloo) learn what one learns, score what one scores, and fail together."""
 
 import json
+import os
+import signal
 import sys
 
 import pytest
@@ -12,6 +14,7 @@ from mmadapt.ranks import agree
 from mmadapt.train import train
 from tests import world
 from tests.reliability import parts
+from tests.reliability.bench import workers_of
 
 CPU = torch.device("cpu")
 MEETING = """
@@ -152,6 +155,17 @@ def test_a_sample_that_one_process_cannot_use_ends_all_with_its_name(lm, tmp_pat
     code, told = parts.ended(process, 120)
     assert code == 1
     assert "error: process 1 of 2: " in told and "has no target" in told
+
+
+def test_a_killed_process_ends_the_others(lm, tmp_path):
+    """They would wait for it for ever; a minute is more than a busy machine needs."""
+    path = recipe(tmp_path / "recipe.yaml", lm, batch=2, pause=0.2)
+    process = parts.start(parts.command(path, tmp_path / "run", processes=2))
+    log = tmp_path / "run" / "log.jsonl"
+    parts.wait_for(lambda: log.exists() or process.poll() is not None)
+    os.kill(workers_of(process.pid)[1], signal.SIGKILL)
+    code, told = parts.ended(process, 60)
+    assert code == 1 and "Signal 9 (SIGKILL)" in told and not (tmp_path / "run/adapter").exists()
 
 
 def test_a_frozen_lm_in_shards_gives_the_same_loss_and_gradients(lm):

@@ -95,15 +95,16 @@ def test_checkpoints_hold_no_pickle_of_arguments_and_read_none(whole, tmp_path):
         def __reduce__(self):
             return os.mkdir, (str(tmp_path / "run by a pickle"),)
 
-    again = cut_back(folder, tmp_path / "again", 8)
-    checkpoint = last_checkpoint(again)
-    torch.save(Evil(), checkpoint / "optimizer.pt")
-    (checkpoint / MANIFEST).unlink()
-    manifest = json.loads((folder / checkpoint.name / MANIFEST).read_text())
-    seal(checkpoint, manifest["step"], 1)
-    with pytest.raises(Exception, match=r"[Ww]eights.only"):
-        train(recipe, again, resume=True, allow_code=True, quiet=True)
-    assert not (tmp_path / "run by a pickle").exists()
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        again = cut_back(folder, tmp_path / name, 8)
+        checkpoint = last_checkpoint(again)
+        torch.save(Evil(), checkpoint / name)
+        (checkpoint / MANIFEST).unlink()
+        manifest = json.loads((folder / checkpoint.name / MANIFEST).read_text())
+        seal(checkpoint, manifest["step"], 1)
+        with pytest.raises(Exception, match=r"[Ww]eights.only"):
+            train(recipe, again, resume=True, allow_code=True, quiet=True)
+        assert not (tmp_path / "run by a pickle").exists()
 
 
 def test_bad_files_met_before_are_counted_after(whole, tmp_path):

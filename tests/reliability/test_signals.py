@@ -11,6 +11,7 @@ import pytest
 from mmadapt.cli.train import resuming
 from mmadapt.errors import Stopped
 from mmadapt.train import train
+from mmadapt.train.checkpoints import last_checkpoint
 from mmadapt.train.signals import StopRequest
 from tests import world
 from tests.reliability import parts
@@ -68,6 +69,23 @@ def test_a_signal_ends_a_run_after_its_step_with_a_checkpoint(name, lm, straight
     )
     assert again.returncode == 0, again.stderr
     assert parts.same_adapter(folder, straight)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR2"])
+def test_each_signal_finishes_the_step_and_saves(name, lm, tmp_path, monkeypatch):
+    read = parts.FaultySource.__getitem__
+
+    def asking(self, index):
+        if steps(tmp_path / "run") == 3:
+            monkeypatch.undo()
+            signal.raise_signal(getattr(signal, name))
+        return read(self, index)
+
+    monkeypatch.setattr(parts.FaultySource, "__getitem__", asking)
+    path = parts.write(tmp_path / "recipe.yaml", lm, train=KEYS)
+    with pytest.raises(Stopped, match=f"stopped by {name} after step 4 of 60, which is saved"):
+        train(path, tmp_path / "run", allow_code=True, quiet=True)
+    assert last_checkpoint(tmp_path / "run").name == "checkpoint-4"
 
 
 def test_a_second_signal_stops_at_once(lm, tmp_path):
