@@ -63,15 +63,7 @@ def bench(
         RecipeError: the recipes name different LMs, or a row that is not known.
         ModelError: a model cannot be loaded.
     """
-    models = {resolved.recipe.lm.model for resolved in recipes}
-    if len(models) != 1:
-        raise RecipeError(f"rows are compared on one LM, but the recipes name {_list(models)}")
-    if unknown := [name for name in options.against if name not in AGAINST]:
-        raise RecipeError(f"--against {unknown[0]}: known are {', '.join(AGAINST)}")
-    lm = _lm(recipes[0], options)
-    options = _within_vocabulary(options, lm)
-    subjects = [*_floors(lm, options), *(_subject(r, lm, options) for r in recipes)]
-    subjects += _prefixes(recipes[0], lm, options)
+    subjects = subjects_of(recipes, options)
     rows = [Row(subject.name) for subject in subjects]
     total = options.rounds + 1
     with tqdm(total=total * len(rows), disable=not progress, unit="row", leave=False) as bar:
@@ -81,6 +73,24 @@ def bench(
                 _measure(subject, row, options, warm_up=number == 0)
                 bar.update()
     return summarize(rows, options.workload.batch_size)
+
+
+def subjects_of(recipes: Sequence[ResolvedRecipe], options: Options) -> list[Subject]:
+    """The LM alone as asked for, the recipes' fusions in order, and prefixes, all on one LM.
+
+    Raises:
+        RecipeError: the recipes name different LMs, or a row that is not known.
+        ModelError: a model cannot be loaded.
+    """
+    models = {resolved.recipe.lm.model for resolved in recipes}
+    if len(models) != 1:
+        raise RecipeError(f"rows are compared on one LM, but the recipes name {_list(models)}")
+    if unknown := [name for name in options.against if name not in AGAINST]:
+        raise RecipeError(f"--against {unknown[0]}: known are {', '.join(AGAINST)}")
+    lm = _lm(recipes[0], options)
+    options = _within_vocabulary(options, lm)
+    subjects = [*_floors(lm, options), *(_subject(r, lm, options) for r in recipes)]
+    return subjects + _prefixes(recipes[0], lm, options)
 
 
 def _within_vocabulary(options: Options, lm: PreTrainedModel) -> Options:

@@ -22,7 +22,9 @@ Against = Annotated[
 Count = Annotated[int, typer.Option(min=1)]
 Items = Annotated[
     str | None,
-    typer.Option(help="Media items (frames, images) of a sample; several: 1,16,256."),
+    typer.Option(
+        help="Media items (frames, images) of a sample; several (1,4,16,64,256) tell the growth."
+    ),
 ]
 Sizes = Annotated[str, typer.Option(help="Batch sizes of generation; '' measures training only.")]
 Random = Annotated[
@@ -64,7 +66,7 @@ def bench(
     allow_code: AllowCode = False,
 ) -> None:
     """Measure step time, memory and decoding of recipes and of the LM alone, in one run."""
-    from mmadapt.bench import Options, Workload, bench, table
+    from mmadapt.bench import Options, Workload, bench, growth, growth_table, table
     from mmadapt.recipe import load_and_resolve
 
     files, overrides = recipes_and_overrides(recipes, "measure")
@@ -76,7 +78,8 @@ def bench(
         _data(resolved, _numbers("--workers", workers, 0), rounds, as_json, allow_code)
         return
     report: list[dict[str, Any]] = []
-    counts: list[int | None] = [*_numbers("--items", items)]
+    counts: list[int | None] = [*dict.fromkeys(_numbers("--items", items))]
+    measured = {}
     for count in counts or [None]:
         options = Options(
             Workload(batch_size, text_tokens, labelled_tokens, count, new_tokens),
@@ -90,12 +93,18 @@ def bench(
         )
         results = bench(resolved, options, progress=not as_json)
         report += [{**result.to_dict(), "items": count} for result in results]
+        measured[count or 0] = results
         if not as_json:
             if count is not None:
                 typer.echo(f"{count} items")
             typer.echo(table(results))
+    grown = growth(measured)
     if as_json:
-        typer.echo(json.dumps(report, indent=2))
+        by_name = {row.name: row.to_dict() for row in grown}
+        known = [row | {"growth": by_name[row["name"]]} for row in report] if grown else report
+        typer.echo(json.dumps(known, indent=2))
+    elif grown:
+        typer.echo("\n" + growth_table(grown))
 
 
 def _cache(resolved: list[Any], rounds: int, as_json: bool, allow_code: bool) -> None:
