@@ -5,7 +5,7 @@
 For the recipes (default: those of `recipes/bench/` whose encoder stays frozen) and the LM alone:
 GFLOP by the formulas of `tests/cost/flops.py` and as torch's `FlopCounterMode` counts them on one
 step, then the time that the formulas predict, as a multiple of `text-only-labelled`, beside the
-measured one. Last, the bytes that two processes exchange in one step.
+measured one.
 """
 
 from __future__ import annotations
