@@ -191,6 +191,7 @@ def _prefixes(resolved: ResolvedRecipe, lm: PreTrainedModel, options: Options) -
             recipe = resolved.recipe.model_copy(
                 update={"name": name, "fusion": FusionPart(use="prefix")}
             )
+            recipe._node = None  # what the file says of the recipe's own fusion
             subjects.append(_subject(resolve(recipe), lm, options, lora))
     return subjects
 

@@ -121,3 +121,9 @@ def test_a_small_vocabulary_is_enough():
     many = Workload(1, 48, 3, new_tokens=2)  # draws from 1,000 tokens; this LM knows 89
     results = measured(recipe(), workload=many, against=(), decode_batch_sizes=())
     assert [result.name for result in results] == ["one"]
+
+
+def test_the_prefix_row_is_a_prefix_beside_any_fusion():
+    options, found = Options(), recipe()
+    (subject,) = running._prefixes(found, running._lm(found, options), options)
+    assert [type(fusion).__name__ for fusion in subject.fusions] == ["PrefixFusion"]
