@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -54,7 +53,6 @@ def site(tmp_path_factory):
     return folder / "site"
 
 
-@pytest.mark.skipif(importlib.util.find_spec("hatchling") is None, reason="needs hatchling")
 def test_installed_packages_are_listed_trained_scored_and_used(site, tmp_path):
     (tmp_path / "tiny.yaml").write_text(RECIPE)
     for colour in ("red", "blue"):

@@ -24,7 +24,6 @@ import sysconfig
 import tempfile
 import time
 import traceback
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -40,6 +39,7 @@ from mmadapt.adapter_files import WEIGHTS
 from mmadapt.errors import MMAdaptError
 from mmadapt_jsonl.source import JsonlConfig, JsonlSource
 from tests.fuzz.damages import ADAPTERS, JSONL, unpacked
+from tests.fuzz.tables import damage_table
 from tests.tiny import tiny_lm, tiny_tokenizer
 
 LIMIT, STUCK = 5.0, 120.0  # seconds: a fault, and the end of the process
@@ -289,18 +289,8 @@ def run(count: int, seed: int, only: int | None = None) -> list[Outcome]:
 
 def table(outcomes: list[Outcome]) -> str:
     """One line for each way of damaging."""
-    lines = [
-        "| damage | cases | loaded | refused | faults | slowest, s |",
-        "|---|---|---|---|---|---|",
-    ]
-    for kind in [*ADAPTERS, *JSONL, "all"]:
-        of_kind = [outcome for outcome in outcomes if kind in (outcome.kind, "all")]
-        results = Counter(outcome.result for outcome in of_kind)
-        faults = sum(bool(outcome.faults) for outcome in of_kind)
-        slowest = max((outcome.seconds for outcome in of_kind), default=0.0)
-        numbers = [len(of_kind), results["loaded"], results["refused"], faults, f"{slowest:.2f}"]
-        lines.append(f"| {kind.replace('_', ' ')} | {' | '.join(map(str, numbers))} |")
-    return "\n".join(lines)
+    rows = [(one.kind, one.result, one.faults, one.seconds) for one in outcomes]
+    return damage_table(rows, [*ADAPTERS, *JSONL])
 
 
 def main() -> int:

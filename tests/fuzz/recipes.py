@@ -21,7 +21,6 @@ import sys
 import tempfile
 import time
 import traceback
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,6 +31,7 @@ from mmadapt.errors import RecipeError
 from mmadapt.recipe import load_and_resolve, load_recipe, parts
 from mmadapt.recipe.filled import filled
 from tests.fuzz.mutations import CANARY, KINDS, at, override, places, tree_of
+from tests.fuzz.tables import damage_table
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 LIMIT = 1.0  # seconds
@@ -235,19 +235,8 @@ def run(count: int, seed: int, limit: float = LIMIT) -> list[Outcome]:
 
 def table(outcomes: list[Outcome]) -> str:
     """One line for each way of damaging."""
-    lines = [
-        "| damage | recipes | loaded | refused with a place | faults | slowest, s |",
-        "|---|---|---|---|---|---|",
-    ]
-    kinds = dict.fromkeys([*KINDS, "overrides"])
-    for kind in [*kinds, "all"]:
-        of_kind = [outcome for outcome in outcomes if kind in (outcome.case.kind, "all")]
-        results = Counter(outcome.result for outcome in of_kind)
-        faults = sum(bool(outcome.faults) for outcome in of_kind)
-        slowest = max((outcome.seconds for outcome in of_kind), default=0.0)
-        counts = [len(of_kind), results["loaded"], results["refused"], faults, f"{slowest:.3f}"]
-        lines.append(f"| {kind.replace('_', ' ')} | {' | '.join(map(str, counts))} |")
-    return "\n".join(lines)
+    rows = [(one.case.kind, one.result, one.faults, one.seconds) for one in outcomes]
+    return damage_table(rows, [*KINDS, "overrides"])
 
 
 def main() -> int:
