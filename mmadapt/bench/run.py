@@ -188,10 +188,7 @@ def _prefixes(resolved: ResolvedRecipe, lm: PreTrainedModel, options: Options) -
     subjects: list[Subject] = []
     for name, lora in (("prefix", None), ("prefix-lora", {"r": 8})):
         if name in options.against:
-            recipe = resolved.recipe.model_copy(
-                update={"name": name, "fusion": FusionPart(use="prefix")}
-            )
-            recipe._node = None  # what the file says of the recipe's own fusion
+            recipe = resolved.recipe.replaced(name=name, fusion=FusionPart(use="prefix"))
             subjects.append(_subject(resolve(recipe), lm, options, lora))
     return subjects
 

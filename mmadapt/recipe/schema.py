@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, PrivateAttr, T
 from typing_extensions import TypedDict
 
 from mmadapt.errors import Problem
-from mmadapt.recipe.node import Node, Place, find
+from mmadapt.recipe.node import Node, Place, find, from_python, make
 
 WORD = r"^[A-Za-z_][A-Za-z0-9_]*$"
 FILE_NAME = r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$"
@@ -301,6 +301,19 @@ class Recipe(Strict):
         """Return the folder of the file where a value was written; `.` for one without a file."""
         place = Place("recipe") if self._node is None else find(self._node, path).place
         return Path(place.file).parent if place.line else Path()
+
+    def replaced(self, **values: Any) -> Recipe:
+        """Return the recipe with top-level keys replaced; the others keep where they were written.
+
+        Args:
+            values: Schema objects by key, e.g. `fusion=FusionPart(use="prefix")`.
+        """
+        recipe = self.model_copy(update=values)
+        if self._node is not None:
+            place = Place(f"recipe '{self.name}'")
+            written = from_python(recipe.model_dump(include=set(values)), place)
+            recipe._node = make({**self._node.value, **written.value}, self._node.place)
+        return recipe
 
     def to_yaml(self) -> str:
         """Return the resolved recipe as YAML; reading it gives an equal recipe."""

@@ -28,7 +28,7 @@ SHORTER = {
     "compare": f"{SHORT} --seeds 1 --learning-rates 1 --no-bench",
     "pytest": "--collect-only",
     "bench": "lm.model=embedded:lm --rounds 1 --batch-size 1 --text-tokens 8 --labelled-tokens 4 "
-    "--decode= --random-weights",
+    "--decode= --random-weights --against text-only,text-only-labelled",  # no room for a prefix
 }
 MODULES = {"pytest": "pytest", "torchrun": "torch.distributed.run"}
 SECONDS = 300

@@ -2,7 +2,7 @@ import pytest
 
 from mmadapt.contracts import Fusion
 from mmadapt.errors import RecipeError
-from mmadapt.recipe import load_and_resolve, load_recipe, resolve
+from mmadapt.recipe import FusionPart, load_and_resolve, load_recipe, resolve
 from tests.core.recipe.samples import RECIPE, Adem, Cider, make_registry
 
 
@@ -158,3 +158,13 @@ def test_missing_packages_are_told_before_anything_is_loaded(write, monkeypatch)
         "lm.quantization: needs the package 'bitsandbytes', which is not installed; "
         "pip install 'mmadapt[quantization]'"
     )
+
+
+def test_replaced_keys_are_resolved_and_the_others_keep_their_places(write):
+    file = write(RECIPE)
+    recipe = load_recipe(file)
+    changed = recipe.replaced(name="other", fusion=FusionPart(use="adem", name="b"))
+    [fusion] = resolve(changed, make_registry()).fusions
+    assert (changed.name, fusion.name, fusion.config.scales) == ("other", "b", ())
+    assert changed.folder_of(("lm", "model")) == file.parent
+    assert recipe.fusions[0].name == "adem"
