@@ -197,6 +197,7 @@ def fusion_context(
 def load(
     folder: str | Path,
     *,
+    revision: str | None = None,
     lm: PreTrainedModel | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
     overrides: Iterable[str] = (),
@@ -208,6 +209,7 @@ def load(
 
     Args:
         folder: what `save_pretrained` or a run wrote, or a hub id.
+        revision: branch, tag or commit of an adapter on the hub; default: `main`.
         lm: the base LM if it is loaded already.
         tokenizer: its tokenizer.
         overrides: `key=value` changes to the adapter's recipe, e.g. where the LM lies.
@@ -220,7 +222,7 @@ def load(
     """
     from mmadapt.checkpoint import RECIPE, check_format, load_into
 
-    path = adapter_folder(folder)
+    path = adapter_folder(folder, revision)
     check_format(path)  # a later mmadapt's recipe may hold what this one does not know
     loaded = load_recipe(path / RECIPE, overrides) if recipe is None else recipe
     resolved = resolve(loaded, allow_code=allow_code)
@@ -229,19 +231,26 @@ def load(
     return (model if device is None else model.place(device)).eval()
 
 
-def adapter_folder(folder: str | Path) -> Path:
+def adapter_folder(folder: str | Path, revision: str | None = None) -> Path:
     """Where an adapter lies: in a folder, in a run folder, or on the hub, from where it is fetched.
 
+    Args:
+        folder: one of these.
+        revision: branch, tag or commit of one on the hub.
+
     Raises:
-        AdapterError: there is none.
+        AdapterError: there is none, or a revision of a folder is asked for.
     """
     from mmadapt.checkpoint import BASES, RECIPE, WEIGHTS
 
     path = Path(folder)
     if not (path / WEIGHTS).is_file() and (path / "adapter" / WEIGHTS).is_file():
         path = path / "adapter"  # a run folder
-    if not path.exists() and str(folder).count("/") == 1 and not path.parent.is_dir():
-        path = _download(str(folder))
+    is_hub_id = str(folder).count("/") == 1 and (revision is not None or not path.parent.is_dir())
+    if not path.exists() and is_hub_id:
+        path = _download(str(folder), revision)
+    elif revision is not None:
+        raise AdapterError(f"{folder} is not on the hub, so it has no revision {revision}")
     if not (path / RECIPE).is_file():
         raise AdapterError(
             f"{folder} is no adapter folder: it has no {RECIPE}"
@@ -255,17 +264,18 @@ def adapter_folder(folder: str | Path) -> Path:
     return path
 
 
-def _download(repo_id: str) -> Path:
+def _download(repo_id: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
         patterns = ["*.safetensors", "*.yaml", "*.json", "*.md"]
         with offline(not hub_is_reachable()):
-            return Path(snapshot_download(repo_id, allow_patterns=patterns))
+            return Path(snapshot_download(repo_id, revision=revision, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise AdapterError(
-            f"{repo_id} is neither a folder nor an adapter that the hub gives: "
+            f"{repo_id}{f' ({revision})' if revision else ''} is neither a folder nor an adapter "
+            "that the hub gives: "
             f"{str(error).splitlines()[0]}"
         ) from error
 

@@ -72,7 +72,9 @@ def load_tokenizer(part: LMPart, allow_code: bool = False) -> PreTrainedTokenize
         ModelError: it cannot be had.
     """
     own: dict[str, Any] = {"trust_remote_code": (part.trust_remote_code and allow_code) or None}
-    if not part.tokenizer:
+    if part.tokenizer:
+        own["revision"] = part.tokenizer_revision
+    else:
         own |= {"revision": part.revision, "gguf_file": part.gguf_file}
     model = part.tokenizer or part.model
     try:

@@ -14,11 +14,12 @@ from mmadapt.weights import hub_is_reachable
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _SECONDS = 10.0  # that the hub may take to name a commit
+_REVISIONS = ("revision", "tokenizer_revision")  # the keys that name one
 
 
 @dataclass(frozen=True)
 class _Repository:
-    """What a part of a recipe names on the hub."""
+    """What a part of a recipe names on the hub; `key` is that of its revision."""
 
     key: str
     name: str
@@ -27,7 +28,7 @@ class _Repository:
 
 
 def pinned(resolved: ResolvedRecipe, known: Mapping[str, str] | None = None) -> ResolvedRecipe:
-    """The recipe with the commit of every hub model and hub dataset as its `revision`.
+    """The recipe with the commit of every hub model, tokenizer and dataset as its `revision`.
 
     Folders, built-in weights and what the hub does not tell stay as they are: the fingerprints of
     the weights are saved with the adapter anyway.
@@ -46,9 +47,7 @@ def pinned(resolved: ResolvedRecipe, known: Mapping[str, str] | None = None) -> 
     for place in _repositories(resolved):
         if place.revision and _COMMIT.fullmatch(place.revision):
             continue
-        commit = (known or {}).get(f"{place.key}.revision") or commit_of(
-            place.name, place.revision, place.kind
-        )
+        commit = (known or {}).get(place.key) or commit_of(place.name, place.revision, place.kind)
         if commit is not None:
             found[place.key] = commit
     return _with_revisions(resolved, found) if found else resolved
@@ -97,7 +96,10 @@ def _commit_in_cache(name: str, revision: str, kind: str) -> str | None:
 def _repositories(resolved: ResolvedRecipe) -> Iterator[_Repository]:
     lm = resolved.recipe.lm
     if _is_hub_id(lm.model):
-        yield _Repository("lm", lm.model, lm.revision, "model")
+        yield _Repository("lm.revision", lm.model, lm.revision, "model")
+    if _is_hub_id(lm.tokenizer):
+        tokenizer = str(lm.tokenizer)
+        yield _Repository("lm.tokenizer_revision", tokenizer, lm.tokenizer_revision, "model")
     parts = [(f"encoders.{name}", part, "model") for name, part in resolved.encoders.items()]
     for split, part in resolved.sources.items():
         if part.parts:
@@ -108,7 +110,7 @@ def _repositories(resolved: ResolvedRecipe) -> Iterator[_Repository]:
     for key, part, kind in parts:
         name = getattr(part.config, "model" if kind == "model" else "path", None)
         if _is_hub_id(name) and hasattr(part.config, "revision"):
-            yield _Repository(key, str(name), part.config.revision, kind)
+            yield _Repository(f"{key}.revision", str(name), part.config.revision, kind)
 
 
 def _is_hub_id(name: Any) -> bool:
@@ -120,9 +122,10 @@ def _with_revisions(resolved: ResolvedRecipe, commits: Mapping[str, str]) -> Res
     recipe = resolved.recipe
 
     def written(part: Any, key: str) -> Any:
-        if key not in commits:
-            return part
-        return part.model_copy(update={"revision": commits[key]})
+        update = {
+            name: commits[f"{key}.{name}"] for name in _REVISIONS if f"{key}.{name}" in commits
+        }
+        return part.model_copy(update=update) if update else part
 
     def built(part: ResolvedPart, key: str) -> ResolvedPart:
         inner = tuple(built(one, f"{key}.{index}") for index, one in enumerate(part.parts))
@@ -151,8 +154,9 @@ def _with_revisions(resolved: ResolvedRecipe, commits: Mapping[str, str]) -> Res
 
 def _named(value: Any, key: str) -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping):
-        if isinstance(value.get("revision"), str):
-            yield f"{key}.revision", value["revision"]
+        for name in _REVISIONS:
+            if isinstance(value.get(name), str):
+                yield f"{key}.{name}", value[name]
         for name, inner in value.items():
             yield from _named(inner, f"{key}.{name}".lstrip("."))
     elif isinstance(value, list):

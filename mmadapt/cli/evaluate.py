@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from mmadapt.cli.options import AllowCode, AsJson
+from mmadapt.cli.options import AllowCode, AsJson, Revision
 
 INTERRUPTED = 130
 
@@ -43,6 +43,7 @@ Resume = Annotated[
 def evaluate(
     subject: Subject,
     items: Items = None,
+    revision: Revision = None,
     split: Split = None,
     output_dir: OutputDir = None,
     resume: Resume = False,
@@ -64,6 +65,7 @@ def evaluate(
             subject,
             overrides,
             recipe=recipe,
+            revision=revision,
             split=split,
             output_dir=output_dir,
             resume=resume,

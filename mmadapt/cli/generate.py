@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mmadapt.cli.options import AllowCode, AsJson
+from mmadapt.cli.options import AllowCode, AsJson, Revision
 
 MODALITIES = ("video", "image", "audio")
 
@@ -58,6 +58,7 @@ BatchSize = Annotated[int, typer.Option(min=1, help="Records of --input at once.
 def generate(
     adapter: Adapter,
     options: Options = None,
+    revision: Revision = None,
     video: Video = None,
     image: Image = None,
     audio: Audio = None,
@@ -101,7 +102,7 @@ def generate(
         records = [{"choices": choice, **record} for record in records]
 
     with explain_faults("lower --batch-size or max_new_tokens"):
-        model = _load(adapter, overrides, device, allow_code)
+        model = _load(adapter, overrides, revision, device, allow_code)
         if stream:
             failed = stream_answers(model, records, generation)
         else:
@@ -122,7 +123,13 @@ def _refuse_both(files: dict[str, Any]) -> None:
         raise typer.BadParameter(f"give --input or {', '.join(given)}, not both")
 
 
-def _load(adapter: str, overrides: list[str], device: str | None, allow_code: bool) -> Any:
+def _load(
+    adapter: str,
+    overrides: list[str],
+    revision: str | None,
+    device: str | None,
+    allow_code: bool,
+) -> Any:
     """Load an adapter onto the device that was asked for, or onto a GPU if there is one."""
     import torch
 
@@ -134,5 +141,5 @@ def _load(adapter: str, overrides: list[str], device: str | None, allow_code: bo
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
             raise typer.BadParameter(reason, param_hint="--device") from None
-    model = mmadapt.load(adapter, overrides=overrides, allow_code=allow_code)
+    model = mmadapt.load(adapter, revision=revision, overrides=overrides, allow_code=allow_code)
     return model.place(device)

@@ -33,6 +33,10 @@ AllowCode = Annotated[
         help="Run Python code that the recipe names as `use: module:Class`.",
     ),
 ]
+Revision = Annotated[
+    str | None,
+    typer.Option("--revision", help="Branch, tag or commit of an adapter on the hub."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mmadapt import ranks
+from mmadapt.adapter_files import check_format
 from mmadapt.composition import load
 from mmadapt.contracts import Source
 from mmadapt.data.build import build_source
@@ -45,6 +46,7 @@ def evaluate_adapter(
     overrides: Iterable[str] = (),
     *,
     recipe: str | Path | None = None,
+    revision: str | None = None,
     split: str | None = None,
     output_dir: str | Path | None = None,
     resume: bool = False,
@@ -61,6 +63,7 @@ def evaluate_adapter(
         path: an adapter folder, a run folder, a hub id, or a recipe whose run lies in `runs/NAME`.
         overrides: `key=value` changes to its recipe, e.g. another `data.test`.
         recipe: another recipe, whose `data`, `evaluate` and `head` stand in place of the adapter's.
+        revision: branch, tag or commit of an adapter on the hub.
         split: `test`, `validation` or `train`; default: `test`, else `validation`.
         output_dir: where to write `metrics.json` and `predictions.jsonl`; default: nowhere.
         resume: continue the evaluation that `output_dir` holds.
@@ -77,7 +80,8 @@ def evaluate_adapter(
     """
     started, overrides = time.perf_counter(), list(overrides)
     ranks.join()
-    adapter = find_adapter(path, overrides if recipe is None else ())
+    adapter = find_adapter(path, overrides if recipe is None else (), revision)
+    check_format(adapter)  # before its recipe is read
     loaded = evaluation_recipe(adapter, recipe, overrides)
     resolved = resolve(loaded, allow_code=allow_code)
     split = chosen_split(resolved, split)

@@ -16,18 +16,20 @@ from mmadapt.recipe.overrides import apply_overrides
 REPLACED = ("data", "evaluate", "head")
 
 
-def find_adapter(path: str | Path, overrides: Sequence[str] = ()) -> Path:
+def find_adapter(
+    path: str | Path, overrides: Sequence[str] = (), revision: str | None = None
+) -> Path:
     """The folder of an adapter; a recipe stands for its run in `runs/NAME`.
 
     Raises:
         AdapterError: there is none.
     """
     if Path(path).suffix not in SUFFIXES:
-        return adapter_folder(path)
+        return adapter_folder(path, revision)
     folder = Path("runs") / load_recipe(path, overrides).name
     if not folder.is_dir():
         raise AdapterError(f"{folder} holds no run of {path}; first: mmadapt train {path}")
-    return adapter_folder(folder)
+    return adapter_folder(folder, revision)
 
 
 def evaluation_recipe(

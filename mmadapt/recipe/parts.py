@@ -76,6 +76,9 @@ class PartChecker:
         """Check what the LM needs that can be known without loading it."""
         self.scheme(("lm", "model"))
         self.scheme(("lm", "tokenizer"))
+        if self.value("lm", "tokenizer_revision") and not self.value("lm", "tokenizer"):
+            message = "belongs to lm.tokenizer, which is not set"
+            self.add(("lm", "tokenizer_revision"), message, "the model's own is of lm.revision")
         for key, (module, extra) in _EXTRAS.items():
             if self.value("lm", key) is not None and importlib.util.find_spec(module) is None:
                 message = f"needs the package '{module}', which is not installed"

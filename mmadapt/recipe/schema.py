@@ -89,6 +89,7 @@ class LMPart(Strict):
         gguf_file: File of a GGUF model inside `model`; its weights are unpacked to `dtype`.
         revision: Git revision of a hub model.
         tokenizer: Hub id or folder of another tokenizer; default: the model's own.
+        tokenizer_revision: Git revision of that tokenizer on the hub.
         dtype: Type of the frozen weights; `auto` is the checkpoint's own.
         attn_implementation: Attention of the LM; default: transformers' choice.
         quantization: Load the frozen weights in 8 or 4 bits (needs bitsandbytes).
@@ -102,6 +103,7 @@ class LMPart(Strict):
     gguf_file: Annotated[str, Field(min_length=1)] | None = None
     revision: str | None = None
     tokenizer: str | None = None
+    tokenizer_revision: str | None = None
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     attn_implementation: Literal["sdpa", "eager"] | None = None
     quantization: Literal["8bit", "4bit"] | None = None

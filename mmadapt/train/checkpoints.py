@@ -107,6 +107,8 @@ def what_is_torn(checkpoint: Path) -> str | None:
         return f"it has no {MANIFEST}, so it was not completed"
     for name, told in manifest["files"].items():
         path = checkpoint / name
+        if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(checkpoint)):
+            return f"{name} is a link that leads out of it"
         try:
             if path.stat().st_size != told["bytes"] or _checksum(path) != told["sha256"]:
                 return f"{name} is not what was written"

@@ -56,6 +56,7 @@ class MMAdapt(lmms):
         score: of a choice: the `mean` of its tokens' (as lmms-eval's own models) or their `sum`.
         max_batch_size: what lmms-eval passes to every model; not used.
         allow_code: as `--allow-code`.
+        revision: branch, tag or commit of an adapter on the hub.
         overrides: values laid over the adapter's recipe, e.g. `lm.dtype=bfloat16`.
 
     Raises:
@@ -72,6 +73,7 @@ class MMAdapt(lmms):
         score: Literal["mean", "sum"] = "mean",
         max_batch_size: Any = None,
         allow_code: bool = False,
+        revision: str | None = None,
         **overrides: Any,
     ) -> None:
         super().__init__()
@@ -81,7 +83,7 @@ class MMAdapt(lmms):
             raise ModelError(f"score={score}: must be mean or sum")
         self.batch_size, self.score = int(batch_size), score
         given = [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
-        self.model = load(pretrained, overrides=given, allow_code=allow_code)
+        self.model = load(pretrained, revision=revision, overrides=given, allow_code=allow_code)
         self.model.place(_own_device(device)).eval()
         recipe = self.model.recipe
         data = DataConfig() if recipe is None else recipe.data

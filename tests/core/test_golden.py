@@ -13,6 +13,7 @@ from mmadapt.adapter_files import BASES, FORMAT_VERSION, RECIPE
 from mmadapt.composition import load
 from mmadapt.data.inputs import collate_prompts
 from mmadapt.errors import AdapterError
+from mmadapt.evaluate import evaluate_adapter
 
 FORMAT1 = Path(__file__).parents[1] / "golden" / "format1"
 EXPECTED = json.loads((FORMAT1 / "expected.json").read_text())  # see golden/make_format1.py
@@ -41,11 +42,12 @@ def test_its_first_logits(model):
         torch.testing.assert_close(logits, torch.tensor(one["logits"]), rtol=0, atol=2e-4)
 
 
-def test_a_later_format_is_told_before_its_recipe_is_read(tmp_path):
+@pytest.mark.parametrize("function", [load, evaluate_adapter])
+def test_a_later_format_is_told_before_its_recipe_is_read(tmp_path, function):
     shutil.copytree(FORMAT1, tmp_path / "adapter")
     bases = json.loads((tmp_path / "adapter" / BASES).read_text())
     bases["format_version"] = FORMAT_VERSION + 1
     (tmp_path / "adapter" / BASES).write_text(json.dumps(bases))
     (tmp_path / "adapter" / RECIPE).write_text("of: a later time\n")
     with pytest.raises(AdapterError, match=r"has format 2; this mmadapt reads 1: upgrade it"):
-        load(tmp_path / "adapter")
+        function(tmp_path / "adapter")

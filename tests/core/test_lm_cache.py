@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmadapt.errors import DataError, MissingDependency
-from mmadapt.lm_cache import check_lm_cache
+from mmadapt.lm_cache import _is_installed, check_lm_cache
 from tests.core.test_streaming import batch_of, model  # noqa: F401  of every fusion
 
 
@@ -24,6 +24,12 @@ def test_a_static_cache_gives_the_tokens_of_a_growing_one(model, beams):  # noqa
     handle.remove()
     assert torch.equal(growing, fixed)
     assert {type(cache).__name__ for cache in caches} == {"StaticCache"}
+
+
+def test_what_is_refused_is_refused_before_anything_is_generated(model):  # noqa: F811
+    options = {"max_new_tokens": 2, "cache_implementation": "paged"}
+    with pytest.raises(DataError, match="cache_implementation 'paged' cannot be used"):
+        model.generate_batch(**batch_of(model, 1), **options)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +55,16 @@ def test_caches_that_work_are_not():
 
 def test_a_quantised_cache_names_its_package(monkeypatch):
     monkeypatch.setattr("mmadapt.lm_cache._is_installed", lambda package: False)
-    for config, package in ((None, "optimum-quanto"), ({"backend": "hqq"}, "hqq")):
+    for config, package in ((None, "optimum-quanto"), ({"backend": "HQQ"}, "hqq")):
         options = {"cache_implementation": "quantized", "cache_config": config}
         with pytest.raises(MissingDependency, match=f"pip install '{package}'"):
             check_lm_cache(options, True, torch.device("cpu"))
+    check_lm_cache({"cache_implementation": "static"}, True, torch.device("cpu"))
+
+
+def test_a_package_is_installed_or_not():
+    assert [_is_installed(name) for name in ("torch", "no_such_package", "no_such.part")] == [
+        True,
+        False,
+        False,
+    ]

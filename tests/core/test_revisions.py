@@ -7,10 +7,13 @@ import pytest
 from huggingface_hub import constants
 
 from mmadapt.compare.reproduction import reproduce
+from mmadapt.composition import compose, load
+from mmadapt.errors import RecipeError
 from mmadapt.recipe import load_and_resolve, load_recipe
 from mmadapt.revisions import commit_of, pinned, revisions
 from mmadapt.train import train
 from tests import world
+from tests.tiny import tiny_tokenizer
 
 OLD, NEW = "0" * 39 + "a", "0" * 39 + "b"
 
@@ -84,6 +87,43 @@ def test_encoders_and_datasets_are_pinned_too(hub, tmp_path):
     text = found.recipe.to_yaml()
     (tmp_path / "r.yaml").write_text(text)
     assert load_recipe(tmp_path / "r.yaml") == found.recipe
+
+
+@pytest.fixture
+def tokenizer(hub):
+    """A repository with two commits of a tokenizer, of which the second is `main`."""
+    folder = hub.parent / "models--org--words"
+    (folder / "refs").mkdir(parents=True)
+    for commit, words in ((OLD, world.WORDS), (NEW, world.WORDS[::-1])):
+        world.save_lm(folder / "snapshots" / commit)  # whose tokenizer is replaced
+        tiny_tokenizer(words).save_pretrained(folder / "snapshots" / commit)
+    point(folder, NEW)
+    return folder
+
+
+def test_a_tokenizer_of_another_repository_is_pinned_and_used(tokenizer, hub, tmp_path):
+    given = recipe(lm={"model": "org/tiny", "tokenizer": "org/words"})
+    resolved = pinned(load_and_resolve(given, allow_code=True))
+    assert revisions(resolved.recipe) == {"lm.revision": NEW, "lm.tokenizer_revision": NEW}
+    known = {"lm.tokenizer_revision": OLD}
+    old = pinned(load_and_resolve(given, allow_code=True), known)
+    assert old.recipe.lm.tokenizer_revision == OLD and pinned(old) is old
+    first = world.WORDS[0]
+    ids = [compose(one).tokenizer.convert_tokens_to_ids(first) for one in (old, resolved)]
+    assert ids[0] != ids[1]
+
+    train(given, tmp_path / "run", allow_code=True, quiet=True)
+    point(tokenizer, OLD)
+    again = load(tmp_path / "run", allow_code=True)
+    assert again.tokenizer.convert_tokens_to_ids(first) == ids[1]
+    repeated = reproduce(tmp_path / "run", allow_code=True, quiet=True)
+    assert repeated.is_exact and repeated.revisions == {}
+
+
+def test_a_tokenizer_revision_without_a_tokenizer_is_a_mistake():
+    given = recipe(lm={"model": "org/tiny", "tokenizer_revision": OLD})
+    with pytest.raises(RecipeError, match=r"lm\.tokenizer_revision: belongs to lm\.tokenizer"):
+        load_and_resolve(given, allow_code=True)
 
 
 def test_a_run_says_which_commit_and_which_packages_it_used(hub, tmp_path):

@@ -76,6 +76,14 @@ def test_a_batch_goes_to_a_streamer_that_takes_one(model):
     assert torch.equal(torch.stack(streamer.values[1:], dim=1), ids)
 
 
+def test_every_sequence_of_a_sample_has_its_prompt(model):
+    batch, streamer = batch_of(model, 2), Noted()
+    options = {"max_new_tokens": 3, "eos_token_id": None, "do_sample": True}
+    ids = model.generate_batch(**batch, **options, num_return_sequences=2, streamer=streamer)
+    assert torch.equal(streamer.values[0], batch["input_ids"][[0, 0, 1, 1]])
+    assert torch.equal(torch.stack(streamer.values[1:], dim=1), ids) and len(ids) == 4
+
+
 @pytest.mark.parametrize("skip_prompt", [True, False])
 def test_text_is_printed_with_or_without_the_prompt(model, skip_prompt, capsys):
     streamer = TextStreamer(model.tokenizer, skip_prompt=skip_prompt, skip_special_tokens=True)

@@ -85,7 +85,7 @@ def text_only(z: Sizes) -> int:
 
 
 def adem(z: Sizes, fusion: Any) -> int:
-    """Two products of (s, d) with the memory (n, d) at every layer; nothing below it learns."""
+    """Two products of (s, d) with the memory (n, d) at every layer; `cls: false`."""
     n = z.t * sum(h * w for h, w in fusion.config.scales)
     inner, layers = fusion.config.hidden_size, len(list(fusion.layers(z.layers)))
     product = 2 * z.b * z.s * n * z.d

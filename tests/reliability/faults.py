@@ -4,7 +4,8 @@
 
 Each fault befalls a run of its own in a process of its own; afterwards its cause is mended, the run
 is continued with `--resume`, and its adapter compared bit by bit with that of a run that nothing
-befell. Mounting a small disk needs root; without it those rows say so.
+befell. Mounting a small disk needs root; without it those rows say so. Where faults are named, the
+other rows of the output stay as they are.
 """
 
 from __future__ import annotations
@@ -54,9 +55,9 @@ def main() -> int:
     parser.add_argument("names", nargs="*", choices=[*FAULTS, []])
     parser.add_argument("--output", type=Path)
     chosen = parser.parse_args()
-    lines = ["| fault | exit | what the user sees | what was kept | |", "|---|---|---|---|---|"]
+    rows = written(chosen.output) if chosen.names else {}
     bad = 0
-    print(*lines, sep="\n", flush=True)
+    print(TITLES, flush=True)
     for name in chosen.names or FAULTS:
         place = Path(tempfile.mkdtemp(prefix="faults-"))
         about = (FAULTS[name].__doc__ or "").strip()
@@ -68,12 +69,26 @@ def main() -> int:
         seen = outcome.seen.replace(str(place), "DIR").replace(str(parts.ROOT), "FOLDER")
         seen = seen.replace(socket.gethostname(), "HOST").replace("|", "/")
         mark = "ok" if outcome.ok else "BAD"
-        lines.append(f"| {about} | {outcome.code} | `{seen}` | {outcome.kept} | {mark} |")
-        print(lines[-1], flush=True)
+        rows[name] = f"| {about} | {outcome.code} | `{seen}` | {outcome.kept} | {mark} |"
+        print(rows[name], flush=True)
         shutil.rmtree(place, ignore_errors=True)
         if chosen.output is not None:
-            chosen.output.write_text(HEAD + "\n".join(lines) + "\n", encoding="utf-8")
+            lines = [TITLES, *(rows[name] for name in FAULTS if name in rows), ""]
+            chosen.output.write_text(HEAD + "\n".join(lines), encoding="utf-8")
     return bad
+
+
+def written(file: Path | None) -> dict[str, str]:
+    """The rows of a table that was written before, by fault."""
+    if file is None or not file.exists():
+        return {}
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return {
+        name: line
+        for name, fault in FAULTS.items()
+        for line in lines
+        if line.startswith(f"| {fault.__doc__} | ")
+    }
 
 
 def outcome_of(fault: Callable[[Bench], Outcome], place: Path) -> Outcome:
@@ -84,6 +99,7 @@ def outcome_of(fault: Callable[[Bench], Outcome], place: Path) -> Outcome:
         return Outcome(1, f"{type(error).__name__}: {error}".splitlines()[0], "", False)
 
 
+TITLES = "| fault | exit | what the user sees | what was kept | |\n|---|---|---|---|---|"
 HEAD = """# Faults
 
 Written by `python -m tests.reliability.faults --output docs/reliability/faults.md`: each fault

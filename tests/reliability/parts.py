@@ -84,13 +84,17 @@ class Hungry(EverySite):
         return super().prepare(features, state)
 
 
-def command(path: Path, folder: Path, *more: str, processes: int = 1) -> list[str]:
-    """The command of a run, by torchrun where there are several processes."""
+def launched(processes: int, *line: str) -> list[str]:
+    """A command line of `mmadapt`, by torchrun where there are several processes."""
     start = [sys.executable]
     if processes > 1:
         start += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    options = [str(path), "--allow-code", "-o", str(folder), *more]
-    return [*start, "-m", "mmadapt.cli", "train", *options]
+    return [*start, "-m", "mmadapt.cli", *line]
+
+
+def command(path: Path, folder: Path, *more: str, processes: int = 1) -> list[str]:
+    """The command of a run."""
+    return launched(processes, "train", str(path), "--allow-code", "-o", str(folder), *more)
 
 
 def write(path: Path, lm: Path, source: dict[str, Any] | None = None, **blocks: Any) -> Path:

@@ -58,7 +58,7 @@ def test_one_file_gives_the_answer_alone(model):
     result = generate("--video", "clip.mp4", "--max-new-tokens", "5", "num_beams=3")
     assert (result.exit_code, result.stdout) == (0, "clip\n")
     assert model.calls == [{"video": ["clip.mp4"], "max_new_tokens": 5, "num_beams": 3}]
-    assert model.loads == [("runs/a", {"overrides": [], "allow_code": False})]
+    assert model.loads == [("runs/a", {"revision": None, "overrides": [], "allow_code": False})]
     assert model.placed is None
 
 
@@ -97,7 +97,8 @@ def test_two_modalities_are_one_sample(model):
 
 def test_overrides_of_the_recipe_and_the_device_reach_the_model(model):
     generate("--image", "a.png", "lm.model=other", "--device", "cpu")
-    assert model.loads == [("runs/a", {"overrides": ["lm.model=other"], "allow_code": False})]
+    given = {"revision": None, "overrides": ["lm.model=other"], "allow_code": False}
+    assert model.loads == [("runs/a", given)]
     assert model.placed == "cpu"
     result = generate("--image", "a.png", "--device", "gpu please")
     assert result.exit_code == 2

@@ -64,8 +64,8 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_text(write):
         ":1:7: name: not allowed ('a/b'); expected a file name of letters, digits, '.', '_' "
         "and '-'",
         ":2:6: lm.dtpe: unknown key; expected one of attn_implementation, device_map, dropout, "
-        "dtype, gguf_file, lora, model, quantization, revision, tokenizer, trust_remote_code; "
-        "did you mean 'dtype'?",
+        "dtype, gguf_file, lora, model, quantization, revision, tokenizer, tokenizer_revision, "
+        "trust_remote_code; did you mean 'dtype'?",
         ":6:1: head.use: missing",
         ":10:24: evaluate.batch_size: out of range (0); expected at least 1",
         ":11:1: evalute: unknown key; expected one of configs, data, departures, encoders, "

@@ -81,6 +81,18 @@ def test_a_manifest_names_no_file_outside_its_checkpoint(tmp_path, name):
     assert "was not completed" in what_is_torn(path)
 
 
+def test_a_link_out_of_a_checkpoint_is_not_followed(tmp_path):
+    path = checkpoint(tmp_path, 10)
+    (path / "optimizer.pt").rename(tmp_path / "outside")
+    (path / "optimizer.pt").symlink_to(tmp_path / "outside")
+    assert what_is_torn(path) == "optimizer.pt is a link that leads out of it"
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    (path / "optimizer.pt").unlink()
+    (tmp_path / "outside").rename(path / "optimizer.pt")
+    assert what_is_torn(path) is None  # the folder itself may lie on another disk
+
+
 def test_what_a_killed_run_left_is_replaced_whole(tmp_path):
     path = checkpoint(tmp_path, 10)
     begin(path)
