@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from mmadapt.unfreeze import Unfrozen
 
@@ -34,12 +35,19 @@ class AdapterModule(nn.Module):
         """Names of the encoder parameters that `train.unfreeze` adds to the adapter."""
         return {name for group in self.unfrozen for name in group.parameters}
 
-    def adapter_state_dict(self) -> dict[str, Tensor]:
-        """Everything trained together: the fusions, and whatever else is declared trainable."""
+    def adapter_tensors(self) -> dict[str, Tensor]:
+        """Everything trained together: the fusions, and whatever else is declared trainable.
+
+        Of a model in shards (FSDP2) each is a `DTensor`, of which this process holds a part.
+        """
         state = self.state_dict()
         names = {name for name in state if name.startswith("fusions.")}
         names |= set(self.trainable_parameters())
         return {name: state[name].detach() for name in sorted(names)}
+
+    def adapter_state_dict(self) -> dict[str, Tensor]:
+        """The adapter's tensors, whole; where the model is in shards, all processes have to ask."""
+        return {name: whole(tensor) for name, tensor in self.adapter_tensors().items()}
 
     def load_adapter_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
         """Loads what `adapter_state_dict` gave; names and shapes must be the same.
@@ -49,11 +57,11 @@ class AdapterModule(nn.Module):
         """
         from mmadapt.checkpoint import check_tensors
 
-        own = self.adapter_state_dict()
+        own = self.adapter_tensors()
         check_tensors(own, tensors)
         with torch.no_grad():
             for name, tensor in own.items():
-                tensor.copy_(tensors[name])
+                tensor.copy_(_as_shards(tensors[name], tensor))
 
     def save_pretrained(self, folder: str | Path, **_: Any) -> None:
         """Writes the adapter: safetensors, resolved recipe, base-model fingerprints, card."""
@@ -66,3 +74,16 @@ class AdapterModule(nn.Module):
         from mmadapt.checkpoint import push_adapter
 
         return push_adapter(self, repo_id, private=private, token=token)  # type: ignore[arg-type]
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor itself, or what its shards make together, for which all processes have to ask."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def _as_shards(tensor: Tensor, like: Tensor) -> Tensor:
+    """The same values in the shards of another tensor, where that has any."""
+    if not isinstance(like, DTensor):
+        return tensor
+    values = tensor.to(like.device, like.dtype)
+    return distribute_tensor(values, like.device_mesh, like.placements)

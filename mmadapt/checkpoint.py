@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from mmadapt.adapter import whole
 from mmadapt.adapter_files import (
     BASES,
     CARD,
@@ -55,7 +56,7 @@ def fingerprint(module: nn.Module, trained: Collection[str] = ()) -> dict[str, A
         name = name.replace(".base_layer.", ".")
         shapes.update(f"{name}{tuple(parameter.shape)}".encode())
         dtypes.add(str(parameter.dtype).removeprefix("torch."))
-        flat = parameter.detach().flatten()
+        flat = whole(parameter.detach()).flatten()
         if name not in trained and flat.numel() and flat.device.type != "meta":
             count = min(_SAMPLED, flat.numel())
             at = torch.arange(count) * (flat.numel() - 1) // max(count - 1, 1)
@@ -79,13 +80,20 @@ def base_fingerprints(model: MultimodalModel) -> dict[str, Any]:
     return bases
 
 
-def save_adapter(model: MultimodalModel, folder: Path) -> None:
+def save_adapter(model: MultimodalModel, folder: Path, *, writes: bool = True) -> None:
     """Writes an adapter folder; it appears whole or not at all.
+
+    Args:
+        model: of which the adapter is saved.
+        folder: to write.
+        writes: False only gives the other processes this one's shards (FSDP2).
 
     Raises:
         AdapterError: the folder cannot be written.
     """
-    recipe = model.recipe
+    recipe, tensors, models = model.recipe, model.adapter_state_dict(), base_fingerprints(model)
+    if not writes:
+        return
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -93,13 +101,13 @@ def save_adapter(model: MultimodalModel, folder: Path) -> None:
         raise AdapterError(f"{folder}: cannot be written: {error.strerror or error}") from error
     try:
         staging.chmod(0o755)
-        write_tensors(model.adapter_state_dict(), staging / WEIGHTS)
+        write_tensors(tensors, staging / WEIGHTS)
         if recipe is not None:
             recipe.dump(staging / RECIPE)
         bases = {
             "format_version": FORMAT_VERSION,
             "weights": file_digest(staging / WEIGHTS),
-            "models": base_fingerprints(model),
+            "models": models,
         }
         (staging / BASES).write_text(json.dumps(bases, indent=2) + "\n")
         (staging / CARD).write_text(model_card(model))
@@ -199,7 +207,7 @@ def load_into(model: MultimodalModel, folder: Path) -> None:
 
 def model_card(model: MultimodalModel) -> str:
     """A short README for the adapter folder."""
-    trainable = sum(p.numel() for p in model.adapter_state_dict().values())
+    trainable = sum(p.numel() for p in model.adapter_tensors().values())
     total = sum(p.numel() for p in model.parameters())
     recipe = model.recipe
     name = recipe.name if recipe is not None else "adapter"

@@ -12,6 +12,7 @@ from torch import Tensor
 from mmadapt.data.cache import MemoryCache
 from mmadapt.data.features.rows import Row, cut_row, from_plain, moved, row_bytes, stack_rows
 from mmadapt.model import MultimodalModel
+from mmadapt.resting import RestingEncoder
 from mmadapt.types import Features, MediaInputs
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class FeatureMemory:
     ) -> None:
         self.model, self.cache, self.disk = model, MemoryCache(budget), disk
         self._encode = model.encode
+        self._resting: dict[str, RestingEncoder] = {}
 
     @contextmanager
     def used(self) -> Iterator[FeatureMemory]:
@@ -46,6 +48,9 @@ class FeatureMemory:
             yield self
         finally:
             del self.model.encode  # type: ignore[method-assign]
+            for resting in self._resting.values():
+                resting.wake()
+            self._resting.clear()
             if self.disk is not None:
                 self.disk.close()
 
@@ -59,8 +64,9 @@ class FeatureMemory:
             found: Mapping[str, Features | None]
             if "values" not in inputs:
                 found = _whole(inputs, self.model.device)
+                self._rest(name)
             elif (keys := self._keys(name, inputs)) is None:
-                found = {f: given.get(name) for f, given in self._encode({name: inputs}).items()}
+                found = {f: given.get(name) for f, given in self._run(name, inputs).items()}
             else:
                 found = self._remembered(name, inputs, keys)
             for fusion, features in found.items():
@@ -95,7 +101,9 @@ class FeatureMemory:
             if rows[b] is None:
                 first.setdefault(b if key is None else key, b)
         missing = list(first.values())
-        if missing:
+        if not missing:
+            self._rest(name)
+        else:
             contents = inputs.get("contents") or [None] * len(keys)
             for b, row in zip(missing, self._encoded(name, inputs, missing), strict=True):
                 rows[b], on_disk = row, False
@@ -107,11 +115,24 @@ class FeatureMemory:
         device = inputs["values"].device
         return {fusion: stack_rows([row[fusion] for row in joined], device) for fusion in joined[0]}
 
+    def _rest(self, name: str) -> None:
+        """A batch that needs no encoder; where features are on disk, it may leave the GPU."""
+        if self.disk is None or self.changes(name):
+            return
+        if name not in self._resting:
+            self._resting[name] = RestingEncoder(self.model.encoders[name])
+        self._resting[name].unused()
+
+    def _run(self, name: str, inputs: MediaInputs) -> dict[str, dict[str, Features]]:
+        if name in self._resting:
+            self._resting[name].wake()
+        return self._encode({name: inputs})
+
     def _encoded(self, name: str, inputs: Any, missing: Sequence[int]) -> Iterator[Row]:
         """Runs the encoder on some samples."""
         part = cast(MediaInputs, {key: _rows(value, missing) for key, value in inputs.items()})
         with torch.no_grad():
-            encoded = self._encode({name: part})
+            encoded = self._run(name, part)
         varies = self.model.encoders[name].grid is None
         for number in range(len(missing)):
             yield {

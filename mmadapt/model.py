@@ -22,6 +22,7 @@ from mmadapt.freeze import Undo, freeze, keep_statistics, silence_config
 from mmadapt.generation import answer, generate_batch
 from mmadapt.lora import add_lora
 from mmadapt.loss import batch_loss, labelled, untouched
+from mmadapt.pieces import joined, pieces
 from mmadapt.placement import embedding_device, is_placed, place
 from mmadapt.streaming import ended_by_errors
 from mmadapt.types import Features, LevelSpec, MediaInputs, State, TextInputs
@@ -158,6 +159,11 @@ class MultimodalModel(AdapterModule):
         """The LM's configuration, where trainers look for sizes and cache settings."""
         return self.lm.config
 
+    @property
+    def _no_split_modules(self) -> Any:
+        """The LM's layers, where accelerate asks what FSDP shards each for itself."""
+        return getattr(self.lm, "_no_split_modules", None)
+
     def train(self, mode: bool = True) -> MultimodalModel:
         """Sets train or eval mode; frozen parts have neither dropout nor moving statistics."""
         super().train(mode)
@@ -247,12 +253,19 @@ class MultimodalModel(AdapterModule):
                 continue
             encoder = cast(Encoder, self.encoders[name])
             learns = name in self.attachment.rewritten or _trains(encoder)
+            found: dict[str, list[Features]] = {name: [] for name in wanted}
             with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
-                features = encoder(inputs, union)
-            for fusion_name, specs in wanted.items():
-                levels = tuple(features.levels[union.index(level)] for level in specs)
-                fusion = cast(Fusion, self.fusions[fusion_name])
-                result[fusion_name][name] = fusion.reduce(replace(features, levels=levels))
+                for piece in pieces(encoder, inputs):
+                    features = encoder(piece, union)
+                    for fusion_name, specs in wanted.items():
+                        levels = tuple(features.levels[union.index(level)] for level in specs)
+                        own = replace(features, levels=levels)
+                        fusion = cast(Fusion, self.fusions[fusion_name])
+                        alone = fusion.reduces_alone
+                        found[fusion_name].append(fusion.reduce(own) if alone else own)
+            for fusion_name, parts in found.items():
+                fusion, whole = cast(Fusion, self.fusions[fusion_name]), joined(parts)
+                result[fusion_name][name] = whole if fusion.reduces_alone else fusion.reduce(whole)
         return result
 
     def fused_text(

@@ -226,6 +226,7 @@ class State:
         past_len: positions already in the LM's key/value cache.
         cache: that cache, where the LM uses one.
         aux: per fusion, per layer, what `aux_loss` reads; keyed so that recomputation is harmless.
+        stash: what one layer leaves for itself or later ones of the same forward.
     """
 
     text: TextInputs

@@ -131,7 +131,7 @@ class Fused(Subject):
             model.train()
             learnt = [p for p in model.parameters() if p.requires_grad]
             self._bytes = sum(p.numel() * p.element_size() for p in learnt)
-            optimizer = torch.optim.AdamW(learnt, lr=1e-6)
+            optimizer = torch.optim.AdamW(learnt, lr=1e-6, fused=True)  # as `mmadapt train`
 
             def step() -> None:
                 self.clock.backward(model(self.ids, None, self.labels, media=media).loss)

@@ -43,6 +43,8 @@ class Encoder(nn.Module, ABC):
         num_prefix_tokens: CLS, distillation and register tokens in front of the patches.
         grid: (height, width) of the patch tokens, or None when it depends on the input.
         processor: its `Processor`.
+        items_at_once: how many items of each sample run together where nothing learns, so that long
+            media take no more memory than short ones; None: all, as items may depend on each other.
     """
 
     Config: ClassVar[type[BaseModel]]
@@ -53,6 +55,7 @@ class Encoder(nn.Module, ABC):
     num_prefix_tokens: int = 0
     grid: tuple[int, int] | None = None
     processor: Processor
+    items_at_once: int | None = None
 
     @classmethod
     def info(cls, config: Any) -> EncoderInfo:

@@ -68,6 +68,7 @@ class Fusion(nn.Module):
 
     Config: ClassVar[type[BaseModel]]
     causal: bool = True  # False: a position may read later ones, so generation uses no cache
+    reduces_alone: bool = False  # True: `reduce` treats each item alone, so long media go in pieces
     has_started: bool = False  # True: its own options gave it weights; `train.start_from` has none
 
     def __init__(self, config: Any, context: FusionContext) -> None:

@@ -38,14 +38,16 @@ def planned_samples(args: TrainingArguments, dataset: MediaDataset | StreamedDat
     return min(planned, dataset.source.length or planned)
 
 
-def stream_loader(dataset: StreamedDataset, args: TrainingArguments, collate: Any) -> DataLoader:
+def stream_loader(
+    dataset: StreamedDataset, args: TrainingArguments, size: int, collate: Any
+) -> DataLoader:
     """Loads this process's share of a stream; accelerate would have one process read for all."""
     workers = args.dataloader_num_workers
     dataset.seed = _seed(args)
     dataset.shuffle = args.train_sampling_strategy != "sequential"
     return DataLoader(
         dataset,
-        batch_size=args.train_batch_size,
+        batch_size=size,
         collate_fn=collate,
         num_workers=workers,
         pin_memory=args.dataloader_pin_memory,
@@ -63,10 +65,9 @@ class StreamClock(TrainerCallback):
         state.epoch = state.global_step / state.max_steps
 
 
-def share_after(args: TrainingArguments, steps: int, marks: tuple[Mark, ...]) -> Share:
+def share_after(args: TrainingArguments, size: int, steps: int, marks: tuple[Mark, ...]) -> Share:
     """What this process takes of a stream from an optimiser step on."""
     batches = steps * args.gradient_accumulation_steps * args.world_size
-    size = args.train_batch_size
     return Share(size, args.process_index, args.world_size, batches * size, marks)
 
 

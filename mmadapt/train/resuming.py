@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
 from transformers import EarlyStoppingCallback
 from transformers.trainer_utils import rotate_checkpoints
 
@@ -108,7 +109,10 @@ class ResumingTrainer(GuardedTrainer):
         )
 
     def restore(self) -> None:
-        """Goes on counting where the checkpoint stopped."""
+        """Goes on counting where the checkpoint stopped; shards are made to answer too."""
+        model = self.adapter_model
+        if isinstance(model, FSDPModule):  # its own weights are gathered for these calls only
+            register_fsdp_forward_method(model, "generate_batch")
         if self.before.step:
             self._tr_loss += self.before.loss
             self._total_loss_scalar = self.before.logged_loss
@@ -141,7 +145,7 @@ class ResumingTrainer(GuardedTrainer):
             return
         folder = Path(output_dir or str(self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = self.adapter_model.adapter_state_dict()
+        tensors = self.adapter_model.adapter_tensors()
         if state_dict is not None:  # gathered from shards
             tensors = {name: state_dict[name] for name in tensors}
         write_tensors(tensors, folder / WEIGHTS)

@@ -166,8 +166,7 @@ def _trained(session: Session, resume: bool, stop: StopRequest) -> AdapterTraine
     if stop.received is not None and state.global_step < state.max_steps:
         place = f"after step {state.global_step} of {state.max_steps}, which is saved"
         raise Stopped(stop.received, place)
-    if trainer.is_world_process_zero():
-        save_adapter(session.model, folder.path / "adapter")
+    save_adapter(session.model, folder.path / "adapter", writes=trainer.is_world_process_zero())
     return trainer
 
 

@@ -23,6 +23,7 @@ from mmadapt.data.dataset import MediaDataset
 from mmadapt.data.quarantine import Quarantine
 from mmadapt.data.streamed import StreamedDataset
 from mmadapt.errors import RecipeError
+from mmadapt.faults import explain_faults
 from mmadapt.train.callbacks import (
     EpochOrder,
     FrozenStays,
@@ -37,9 +38,9 @@ from mmadapt.train.feeding import (
     share_after,
     stream_loader,
 )
+from mmadapt.train.fitting import FittingTrainer
 from mmadapt.train.guarded import Named
 from mmadapt.train.optimizer import parameter_groups
-from mmadapt.train.resuming import ResumingTrainer
 from mmadapt.train.signals import StopOnRequest, StopRequest
 from mmadapt.types import IGNORE_INDEX
 from mmadapt.unfreeze import Waiting
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from mmadapt.model import MultimodalModel
 
 
-class AdapterTrainer(ResumingTrainer):
+class AdapterTrainer(FittingTrainer):
     """Trains the adapter of a composed model.
 
     Departures from its base: the optimiser sees the trainable parameters only; checkpoints hold
@@ -154,8 +155,9 @@ class AdapterTrainer(ResumingTrainer):
     def _get_dataloader(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(dataset, StreamedDataset):
             self.args.ignore_data_skip = True  # it begins where the checkpoint was written
-            dataset.share = share_after(self.args, self.before.step, self.before.marks)
-            return stream_loader(dataset, self.args, self.data_collator)
+            size = self._train_batch_size
+            dataset.share = share_after(self.args, size, self.before.step, self.before.marks)
+            return stream_loader(dataset, self.args, size, self.data_collator)
         loader = super()._get_dataloader(dataset, *args, **kwargs)
         # What it draws for its workers must not depend on how often it was begun anew.
         getattr(loader, "base_dataloader", loader).generator = torch.Generator()
@@ -182,7 +184,8 @@ class AdapterTrainer(ResumingTrainer):
         """
         self._tell_step()
         started = time.perf_counter()
-        scores = self.validate() if self.validate is not None else {}
+        with explain_faults("lower evaluate.batch_size"):  # no smaller training batch helps
+            scores = self.validate() if self.validate is not None else {}
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
         wanted = str(self.args.metric_for_best_model or "").removeprefix("eval_")
         if wanted and wanted not in scores:

@@ -55,6 +55,7 @@ class AdemFusion(Fusion):
     """
 
     Config = AdemConfig
+    reduces_alone = True
     config: AdemConfig
 
     def __init__(self, config: AdemConfig, context: FusionContext) -> None:

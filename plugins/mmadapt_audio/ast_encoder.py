@@ -43,6 +43,7 @@ class AstEncoder(AudioEncoder):
 
     Config: ClassVar[type[BaseModel]] = AstConfig
     model_type: ClassVar[str] = "audio-spectrogram-transformer"
+    items_at_once = 8
     config: AstConfig
 
     def __init__(self, config: AstConfig) -> None:

@@ -73,6 +73,7 @@ class EpalmFusion(Fusion):
         check_context(config, context)
         self.schedule = plan(config, context)
         self.causal = config.mode == "causal"
+        self.reduces_alone = config.slots != "mean"
         count = self.schedule.num_levels if config.connectors == "separate" else 1
         self.connectors = nn.ModuleDict(
             {

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from mmadapt_evlm.config import EvlmConfig
 from mmadapt_evlm.layout import attention_width
 
+KeysValues = tuple[Tensor, Tensor]
+
 
 def make_norm(config: EvlmConfig, width: int) -> nn.Module:
     """The norm before both parts of a gated layer."""
@@ -44,20 +46,20 @@ class CrossAttention(nn.Module):
         self.norm_q = nn.RMSNorm(config.head_dim, eps=1e-6) if config.qk_norm else nn.Identity()
         self.norm_k = nn.RMSNorm(config.head_dim, eps=1e-6) if config.qk_norm else nn.Identity()
 
-    def keys_values(self, media: Mapping[str, Tensor]) -> Tensor:
-        """(b, 2, heads, k, head_dim): keys and values of encoders' tokens (b, n, e), k in all."""
+    def keys_values(self, media: Mapping[str, Tensor]) -> KeysValues:
+        """Keys and values of encoders' tokens (b, n, e), k in all: (b, heads, k, head_dim) each."""
         dtype = self.to_q.weight.dtype
         projected = [self.to_kv[name](tokens.to(dtype)) for name, tokens in media.items()]
-        both = torch.cat(projected, dim=1).unflatten(2, (2, -1, self.head_dim))
-        keys, values = both.transpose(1, 3).transpose(1, 2).unbind(1)
-        return torch.stack([self.norm_k(keys), values], dim=1)
+        both = projected[0] if len(projected) == 1 else torch.cat(projected, dim=1)
+        keys, values = both.unflatten(2, (2, -1, self.head_dim)).unbind(2)
+        return self.norm_k(keys).transpose(1, 2), values.transpose(1, 2)
 
-    def forward(self, x: Tensor, keys_values: Tensor | None, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, keys_values: KeysValues | None, mask: Tensor | None) -> Tensor:
         """What x (b, q, d) reads from keys and values where `mask` (b, q, k) is True."""
         if keys_values is None or mask is None:
             return torch.zeros_like(x)
         q = self.norm_q(self.to_q(self.norm(x)).unflatten(2, (-1, self.head_dim)))
-        keys, values = keys_values.to(q.dtype).unbind(1)
+        keys, values = (kind.to(q.dtype) for kind in keys_values)
         if self.zero_pad:
             keys, values = (nn.functional.pad(t, (0, 0, 0, self.zero_pad)) for t in (keys, values))
             mask = nn.functional.pad(mask, (0, self.zero_pad), value=True)

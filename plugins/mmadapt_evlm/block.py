@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from mmadapt_evlm.attention import CrossAttention, make_norm
+from mmadapt_evlm.attention import CrossAttention, KeysValues, make_norm
 from mmadapt_evlm.config import EvlmConfig
 from mmadapt_evlm.layout import mlp_width
 from mmadapt_evlm.mlp import Mlp
@@ -42,13 +42,13 @@ class GatedBlock(nn.Module):
         self.mlp_gate = nn.Parameter(torch.zeros((), dtype=torch.float32))
 
     def forward(
-        self, x: Tensor, keys_values: Tensor | None, mask: Tensor | None
+        self, x: Tensor, keys_values: KeysValues | None, mask: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """Changes hidden states (b, s, d).
 
         Args:
             x: hidden states; the result has their dtype.
-            keys_values: (b, 2, heads, k, head_dim), or None where the batch has no media.
+            keys_values: (b, heads, k, head_dim) each, or None where the batch has no media.
             mask: (b, s, k), True where a position sees a key.
 
         Returns:

@@ -59,6 +59,7 @@ class EvlmFusion(Fusion):
     """
 
     Config = EvlmConfig
+    reduces_alone = True
     config: EvlmConfig
 
     def __init__(self, config: EvlmConfig, context: FusionContext) -> None:
@@ -142,14 +143,11 @@ class EvlmFusion(Fusion):
     ) -> tuple[Tensor, Tensor | None]:
         """Passes the hidden states through the gated layer; the LM's own mask stays."""
         memory = state.memories[self.name]
-        codes = None
-        if memory:
-            beyond = memory["table"].shape[1] - 1
-            codes = state.columns(memory["codes"], hidden_states.shape[1], beyond=beyond)
+        seen = self._seen(i, hidden_states.shape[1], memory, state) if memory else None
         if self.config.gradient_checkpointing and self.training and torch.is_grad_enabled():
-            result = checkpoint(self._gate, i, hidden_states, codes, memory, use_reentrant=False)
+            result = checkpoint(self._gate, i, hidden_states, seen, memory, use_reentrant=False)
         else:
-            result = self._gate(i, hidden_states, codes, memory)
+            result = self._gate(i, hidden_states, seen, memory)
         hidden_states, logits = cast(tuple[Tensor, Tensor | None], result)
         if logits is not None and self.training:
             state.aux.setdefault(self.name, {})[i] = logits
@@ -208,13 +206,23 @@ class EvlmFusion(Fusion):
         """How the options and encoders differ from what is published or our default."""
         return departures(self.config, self.context)
 
+    def _seen(self, i: int, length: int, memory: Memory, state: State) -> Tensor:
+        """(b, length, k) keys that the columns now in the LM see, made once for all layers."""
+        first = next(iter(self.level_of))
+        if i == first:
+            beyond = memory["table"].shape[1] - 1
+            codes = state.columns(memory["codes"], length, beyond=beyond)
+            state.stash[self.name, first] = visible_keys(
+                codes, memory["table"], memory["item_of_key"][0], memory["real"]
+            )
+        return state.stash[self.name, first]
+
     def _gate(
-        self, i: int, x: Tensor, codes: Tensor | None, memory: Memory
+        self, i: int, x: Tensor, seen: Tensor | None, memory: Memory
     ) -> tuple[Tensor, Tensor | None]:
         block = self._block(i)
-        if codes is None:
+        if seen is None:
             return block(x, None, None)
-        seen = visible_keys(codes, memory["table"], memory["item_of_key"][0], memory["real"])
         if "keys_values" in memory:
             keys_values = memory["keys_values"][i]
         else:

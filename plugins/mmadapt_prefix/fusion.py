@@ -87,6 +87,7 @@ class PrefixFusion(Fusion):
     """
 
     Config = PrefixConfig
+    reduces_alone = True
 
     def __init__(self, config: PrefixConfig, context: FusionContext) -> None:
         super().__init__(config, context)

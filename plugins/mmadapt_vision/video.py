@@ -59,6 +59,7 @@ class VideoEncoder(VisionEncoder):
 
     Config: ClassVar[type[BaseModel]] = VideoConfig
     modality: ClassVar[Modality] = "video"
+    items_at_once = 4  # clips
     config: VideoConfig
 
     def __init__(self, config: VideoConfig) -> None:

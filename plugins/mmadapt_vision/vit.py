@@ -62,6 +62,7 @@ class VitEncoder(VisionEncoder):
 
     Config: ClassVar[type[BaseModel]] = VitConfig
     modality: ClassVar[Modality] = "image"
+    items_at_once = 32
     config: VitConfig
 
     def __init__(self, config: VitConfig) -> None:

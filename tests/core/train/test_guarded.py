@@ -110,10 +110,3 @@ def test_memory_that_does_not_suffice_names_the_batch_and_what_to_lower(
     assert "does not suffice for step 1, 4 x 3 text tokens" in text
     assert "media of the samples s" in text and "auto_find_batch_size" in text
     assert "gradient_checkpointing" in text and "\n" not in text
-
-
-def test_auto_find_batch_size_halves_until_it_fits(lm, tmp_path, monkeypatch):
-    error = torch.OutOfMemoryError("CUDA out of memory.")
-    monkeypatch.setattr(AdapterTrainer, "compute_loss", failing(error, least=2))
-    keys = {**KEYS, "auto_find_batch_size": True, "max_steps": 3, "save_steps": 3}
-    assert run(world.recipe(lm, train=keys), tmp_path / "a")["steps"] == 3
