@@ -19,6 +19,10 @@ from mmadapt.registry import get_registry
 T = TypeVar("T")
 _LARGE = 2**30  # bytes
 _PATIENCE = 5.0  # seconds that the hub may take to answer
+_CODE = (
+    "it brings Python code of its own that would have to be executed; for an LM that you trust, "
+    "set lm.trust_remote_code: true and pass --allow-code"
+)
 _untrained: ContextVar[bool] = ContextVar("untrained", default=False)
 
 
@@ -75,6 +79,8 @@ def load_pretrained(load: Callable[..., T], model: str, **options: Any) -> T:
             advice = "the hub does not know it (or it is private: run `hf auth login`)"
         elif is_cut_off or cause is not None or _is_unreachable(error):
             advice = "the hub cannot be reached; give the path of a downloaded folder instead"
+        elif "trust_remote_code" in str(error):
+            advice = _CODE
         elif isinstance(error, (OSError, ValueError, KeyError, ImportError)):
             advice = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         else:

@@ -127,10 +127,14 @@ class Watch:
         split: of the recipe's data.
         total: samples of the pass.
         readers: processes that share the pass, each of which sees its own bad files.
+
+    Attributes:
+        is_bounded: whether too many end the pass.
     """
 
     def __init__(self, quarantine: Quarantine, split: str, total: int, readers: int = 1) -> None:
         self.quarantine, self.split, self.total, self.readers = quarantine, split, total, readers
+        self.is_bounded = True
         self.bad: dict[int, Failed] = {}
         self._seen: set[tuple[int, str]] = set()
 
@@ -163,7 +167,7 @@ class Watch:
 
     def _check(self) -> None:
         share = self.quarantine.max_bad_share
-        if len(self.bad) <= share * self.total / self.readers:
+        if not self.is_bounded or len(self.bad) <= share * self.total / self.readers:
             return
         first = "; ".join(str(failure.error) for failure in list(self.bad.values())[:_NAMED])
         path = self.quarantine.path

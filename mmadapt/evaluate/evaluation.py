@@ -115,6 +115,8 @@ def evaluate(
     swapped = SwappedMedia(source, seed) if media == "swapped" else None
     seen = source if swapped is None else swapped
     mode: Any = "as_is" if media == "swapped" else media
+    if swapped is not None and watch is not None:
+        watch.is_bounded = False  # one bad file may be several samples' now
 
     def answering(numbers: Sequence[int]) -> Answering:
         dataset = MediaDataset(

@@ -123,6 +123,9 @@ def test_what_cannot_be_streamed_is_said_and_the_streamer_ended(model):
     with pytest.raises(MediaError):
         model.generate(image="missing.png", prompt=QUESTION, streamer=noted)
     assert noted.ends == 1 and noted.values == []
+    with pytest.raises(DataError, match="beams"):
+        model.generate(**asked, num_beams=2, streamer=noted)
+    assert noted.ends == 2
     own, cls = model.head, get_registry().get("head", "classify").load()
     model.head = cls(cls.Config())
     try:
@@ -130,4 +133,4 @@ def test_what_cannot_be_streamed_is_said_and_the_streamer_ended(model):
             model.generate(**asked, choices=["red", "blue"], streamer=noted)
     finally:
         model.head = own
-    assert noted.ends == 2
+    assert noted.ends == 3

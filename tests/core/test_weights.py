@@ -81,5 +81,5 @@ def test_code_of_a_model_is_neither_run_nor_asked_about(tmp_path, monkeypatch):
     config = {"model_type": "evil", "auto_map": {"AutoConfig": "evil.Config"}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("it asked"))
-    with pytest.raises(ModelError, match="execute"):
+    with pytest.raises(ModelError, match=r"lm\.trust_remote_code: true and pass --allow-code"):
         load_pretrained(AutoConfig.from_pretrained, str(tmp_path))

@@ -18,8 +18,10 @@ from pathlib import Path
 import torch
 
 from mmadapt.composition import compose
+from mmadapt.evaluate import evaluate_adapter
 from tests import world
 from tests.reliability import parts
+from tests.reliability.bench import last
 
 BATCH = 4
 BLOCK = {"batch_size": BATCH, "blind": ["removed", "swapped"]}
@@ -86,15 +88,12 @@ def saved(folder: Path, head: str) -> Path:
 def outcome(adapter: Path, place: Path, processes: int, count: int) -> tuple[int, str]:
     """How many samples were answered, and `same` or what differs."""
     changes = [f"data.test.count={count}", f"data.test.bad=[{BAD}]", "data.max_bad_share=0.5"]
-    found = []
-    for number in (1, processes):
-        folder = place / str(number)
-        line = [str(adapter), "--allow-code", "-o", str(folder), *changes]
-        code, told = parts.ended(parts.start(parts.launched(number, "evaluate", *line)))
-        if code != 0:
-            return 0, f"exit {code}: {told.strip().splitlines()[-1]}"
-        found.append((read(folder), (folder / "predictions.jsonl").read_bytes()))
-    (one, answers), (several, others) = found
+    evaluate_adapter(adapter, changes, output_dir=place / "one", allow_code=True, quiet=True)
+    line = [str(adapter), "--allow-code", "-o", str(place / "several"), *changes]
+    code, told = parts.ended(parts.start(parts.launched(processes, "evaluate", *line)))
+    if code != 0:
+        return 0, f"exit {code}: {last(told)}"
+    (one, answers), (several, others) = (read(place / name) for name in ("one", "several"))
     ids = [json.loads(line)["id"] for line in others.splitlines()]
     if len(ids) != count - 1 or len(set(ids)) != len(ids):
         return len(ids), "not every sample once"
@@ -103,10 +102,10 @@ def outcome(adapter: Path, place: Path, processes: int, count: int) -> tuple[int
     return len(ids), ", ".join(different) or "same"
 
 
-def read(folder: Path) -> dict[str, object]:
-    """What is compared of `metrics.json`."""
+def read(folder: Path) -> tuple[dict[str, object], bytes]:
+    """What is compared: parts of `metrics.json`, and `predictions.jsonl`."""
     report = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    return {key: report[key] for key in COMPARED}
+    return {key: report[key] for key in COMPARED}, (folder / "predictions.jsonl").read_bytes()
 
 
 def last_batches(processes: int, count: int) -> str:

@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 
 from mmadapt.bench.growth import fitted, growth, growth_table
@@ -31,6 +32,16 @@ def test_a_parabola_is_told_from_a_line():
 def test_few_long_samples_do_not_drown_the_short_ones():
     items, values = [1, 2, 3, 100], [1.0, 2.0, 3.0, 200.0]
     assert fitted(items, values).slope < 1.5  # 2.0 where all residuals count alike
+
+
+def test_the_parabola_too_counts_residuals_relative_to_the_values():
+    values = np.array([1.0, 2.0, 10.0, 40.0, 100.0])
+    powers = np.stack([np.array(ITEMS) ** k for k in (2, 1, 0)], axis=1)
+    relative, alike = (
+        float(np.linalg.lstsq(powers / y[:, None], values / y)[0][0] * 256**2 / 100)
+        for y in (values, np.ones(5))
+    )
+    assert fitted(ITEMS, values).quadratic == pytest.approx(relative) and relative > alike + 0.3
 
 
 def test_what_flattens_is_told_too():

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from mmadapt.data.quarantine import Quarantine
 from mmadapt.errors import DataError, MediaError
 from mmadapt.evaluate import evaluate
 from tests import world
@@ -100,6 +101,14 @@ def test_unreadable_samples_are_counted_named_and_not_scored(model):
         assert [failure["id"] for failure in result.failed] == ["s1", "s6"]
         assert "bad/6" in result.failed[1]["reason"]
         assert result.settings["samples"] == 22 and len(result.predictions) == 22
+
+
+def test_a_tolerated_file_is_tolerated_as_the_media_of_others_too(model):
+    """In the swapped row the bad file of one sample is that of two."""
+    for media, lost in (("as_is", 1), ("swapped", 2)):
+        watch = Quarantine(max_bad_share=0.5).watch("test", 3)
+        options = {"media": media, "watch": watch, "description": None}
+        assert len(evaluate(model, source(count=3, bad=[2]), METRICS, **options).failed) == lost
 
 
 def test_where_nothing_can_be_read_the_reason_is_told(model):
