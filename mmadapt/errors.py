@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
 
+from mmadapt.redact import redacted
+
 _LONGEST_WORD = 200  # that is compared with others
 _LONGEST_REASON = 1000
 
@@ -145,7 +147,7 @@ class MediaError(MMAdaptError):
         if not self.reason:
             return str(self.path)
         wanted = f"cannot read {self.kind}: " if self.kind else ""
-        text = f"{self.path}: {wanted}{self.reason}"
+        text = redacted(f"{self.path}: {wanted}{self.reason}")
         return f"{text}. {self.advice}" if self.advice else text
 
 
@@ -167,7 +169,7 @@ class DataError(MMAdaptError):
         reason = self.reason
         if len(reason) > _LONGEST_REASON:  # it may quote what a damaged file says
             reason = f"{reason[:_LONGEST_REASON]} …"
-        return f"{place}: {reason}" if reason else place
+        return redacted(f"{place}: {reason}" if reason else place)
 
 
 class TrainingError(MMAdaptError):

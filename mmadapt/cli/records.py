@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import typer
 
+from mmadapt.addresses import is_address
 from mmadapt.errors import DataError, MediaError, MMAdaptError, RecipeError
 from mmadapt.json_text import NotJson, parse_json
 
@@ -171,7 +172,11 @@ def _record(file: Path, number: int, line: str, prompt: str | None) -> Record:
     is_list = isinstance(choices, list) and all(isinstance(text, str) for text in choices)
     if choices is not None and not (is_list and choices):
         raise DataError(file, number, "choices is not a list of texts")
-    found: Record = {key: str(file.parent / record[key]) for key in MODALITIES if record.get(key)}
+    found: Record = {
+        key: path if is_address(path) else str(file.parent / path)  # which its reader refuses
+        for key in MODALITIES
+        if (path := record.get(key))
+    }
     messages = record.get("messages")
     are_messages = isinstance(messages, list) and all(isinstance(m, dict) for m in messages)
     if messages is not None and not (are_messages and messages):

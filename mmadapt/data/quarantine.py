@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from mmadapt.data.items import Failed
 from mmadapt.errors import DataError, MMAdaptError
+from mmadapt.redact import redacted
 
 FILE = "quarantine.jsonl"
 _NAMED = 3  # bad files that the error names
@@ -82,7 +83,8 @@ class Quarantine:
     def note(self, split: str, failure: Failed) -> None:
         """Counts a failure, and names its file if nobody has yet."""
         is_bad = failure.kind == "unreadable"
-        what = str(getattr(failure.error, "path", failure.id)) if is_bad else failure.id
+        file = redacted(str(getattr(failure.error, "path", failure.id)))
+        what = file if is_bad else failure.id
         met = self._met.setdefault(split, {}).setdefault(failure.kind, set())
         if is_bad:
             self._name(split, what, failure)
@@ -104,7 +106,7 @@ class Quarantine:
         record = {
             "id": failure.id,
             "file": file,
-            "reason": getattr(error, "reason", "") or str(error),
+            "reason": redacted(getattr(error, "reason", "") or str(error)),
             "split": split,
             "step": self.step,
             "epoch": self.epoch,

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from mmadapt.addresses import FETCH_FIRST, is_address
 from mmadapt.contracts import Source
 from mmadapt.errors import DataError
 from mmadapt.json_text import NotJson, parse_json
@@ -66,6 +67,8 @@ class JsonlSource(Source):
 
     def __init__(self, config: JsonlConfig) -> None:
         super().__init__(config)
+        if is_address(config.path):
+            raise DataError(config.path, None, f"is an address; {FETCH_FIRST}")
         self.path = Path(config.path).expanduser()
         root = Path(config.root).expanduser() if config.root else self.path.parent
         if not self.path.is_file():

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from mmadapt.cli.app import app
-from mmadapt.errors import RecipeError
+from mmadapt.data.items import Failed
+from mmadapt.data.quarantine import Quarantine
+from mmadapt.errors import DataError, MediaError, RecipeError
 from mmadapt.recipe import load_recipe
 from mmadapt.redact import has_secret, redacted
 
@@ -26,6 +28,21 @@ def test_the_command_line_shows_none(capsys, tmp_path):
         app(["show", str(tmp_path / f"{TOKEN}.yaml")])
     said = capsys.readouterr()
     assert TOKEN not in said.err + said.out and "***.yaml" in said.err
+
+
+def test_what_data_hold_is_neither_shown_nor_kept(capsys, tmp_path):
+    """An address with a password in place of a file: on the terminal, in the run's files."""
+    address = "https://me:pa55@example.org/x.png"
+    error = MediaError(address, f"{address} is an address", "image", "Download it.")
+    for one in (error, DataError(address, 3, f"{address} is an address")):
+        assert "pa55" not in str(one) and str(one).count("***@example.org/x.png") == 2
+    quarantine = Quarantine(tmp_path / "quarantine.jsonl", 1.0)
+    for place in (0, 1):
+        quarantine.watch("train", 2).add([Failed(place, "s0", error, "unreadable")])
+    said = capsys.readouterr()
+    kept = (tmp_path / "quarantine.jsonl").read_text()
+    assert "pa55" not in said.err + said.out + kept and "***" in said.err
+    assert kept.count("***") == 2 and kept.count("\n") == 1
 
 
 def test_what_is_no_secret():

@@ -168,6 +168,13 @@ def test_records_are_answered_in_batches_of_one_shape_in_order(model, tmp_path):
     assert model.calls[0]["image"] == [str(Path("sub/a.png")), str(Path("sub/b.png"))]
 
 
+def test_an_address_in_a_record_reaches_the_reader_as_it_is(model, tmp_path):
+    """Which refuses it, and can say why only of the address itself."""
+    (tmp_path / "in.jsonl").write_text('{"image": "https://example.org/a.png"}\n')
+    generate("--input", "in.jsonl")
+    assert model.calls.pop()["image"] == ["https://example.org/a.png"]
+
+
 def test_choices_are_for_all_or_the_records_own(model, tmp_path):
     generate("--image", "a.png", "--choice", "x", "--choice", "y")
     assert model.calls.pop() == {"image": ["a.png"], "choices": [["x", "y"]]}

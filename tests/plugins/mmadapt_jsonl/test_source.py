@@ -247,6 +247,9 @@ def test_addresses_are_not_fetched(folder, address):
         DataError, match=r"data\.jsonl:1: 'image' is an address .*nothing is fetched"
     ):
         source(folder, {"image": address, "caption": "x"}, allow_outside=True)
+    with pytest.raises(DataError, match=r"is an address; nothing is fetched") as found:
+        JsonlSource(JsonlConfig(path=address))
+    assert str(found.value).startswith(address)
 
 
 def test_half_a_character_is_refused(folder):
