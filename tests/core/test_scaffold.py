@@ -5,8 +5,6 @@ from __future__ import annotations
 import ast
 import os
 import re
-import subprocess
-import sys
 import tomllib
 
 import pytest
@@ -16,6 +14,7 @@ from typer.testing import CliRunner
 from mmadapt.cli.app import app
 from mmadapt.errors import PluginError
 from mmadapt.scaffold import KINDS, rendered, write_plugin
+from tests.forked import Forked
 
 CONTENTS = [
     ".github/workflows/tests.yml",
@@ -29,19 +28,16 @@ CONTENTS = [
 ]
 
 
-def test_the_tests_of_every_kind_pass_as_written(tmp_path):
+def test_the_tests_of_every_kind_pass_as_written(tmp_path, monkeypatch):
     folders = [write_plugin(kind, f"my_{kind}", tmp_path) for kind in KINDS]
-    path = os.pathsep.join(map(str, folders))
-    options = ["-q", "-c", os.devnull, "--rootdir", tmp_path, "-p", "no:cacheprovider"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, "--import-mode=importlib"]
-        + [folder / "tests" for folder in folders],
-        env=os.environ | {"PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout[-4000:]
-    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 70
+    for folder in folders:
+        monkeypatch.syspath_prepend(folder)  # forked processes inherit it
+    options = ["-q", "-c", os.devnull, "--rootdir", str(tmp_path), "-p", "no:cacheprovider"]
+    tests = [str(folder / "tests") for folder in folders]
+    pytests = Forked("pytest", *options, "--import-mode=importlib", *tests)
+    out, _ = pytests.communicate()
+    assert pytests.returncode == 0, out[-4000:]
+    assert int(re.search(r"(\d+) passed", out)[1]) > 70
 
 
 def test_a_package_is_whole_and_nothing_of_the_template_is_left(tmp_path):

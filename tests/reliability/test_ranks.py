@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import sys
 
 import pytest
 import torch
@@ -13,11 +12,13 @@ from mmadapt.evaluate import evaluate_adapter
 from mmadapt.ranks import agree
 from mmadapt.train import train
 from tests import world
+from tests.forked import ranks
 from tests.reliability import parts
 from tests.reliability.bench import workers_of
 
 CPU = torch.device("cpu")
 MEETING = """
+import json
 import torch
 from mmadapt import ranks
 from mmadapt_evlm.losses import balance_loss
@@ -44,6 +45,12 @@ else:
 """
 
 
+def ended(processes):
+    """The exit code of each process, and all that they wrote to stderr."""
+    found = [parts.ended(process) for process in processes]
+    return [code for code, _ in found], "".join(told for _, told in found)
+
+
 @pytest.fixture(scope="module")
 def lm(tmp_path_factory):
     return world.save_lm(tmp_path_factory.mktemp("lm"))
@@ -53,11 +60,11 @@ def test_processes_tell_each_other_and_balance_experts_over_all_tokens(tmp_path)
     from mmadapt_evlm.losses import balance_loss
 
     script = tmp_path / "meeting.py"
-    script.write_text("import json\n" + MEETING)
-    line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=3"]
-    process = parts.start([*line, str(script)])
-    out, told = process.communicate(timeout=parts.LIMIT)
-    assert process.returncode == 0, told
+    script.write_text(MEETING)
+    processes = ranks(3, str(script))
+    codes, told = ended(processes)
+    assert codes == [0, 0, 0], told
+    out, _ = processes[0].communicate()
     found = dict(json.loads(text) for text in out.splitlines() if text.startswith("["))
     logits = torch.randn(2, 30, 4, generator=torch.Generator().manual_seed(0))
     logits[:, :10] += torch.tensor([9.0, 0, 0, 0])
@@ -107,8 +114,8 @@ def test_two_processes_learn_what_one_does(silent, lm, alone, tmp_path):
     """Within 1e-5, also where one of them never has any media in its batch."""
     path = recipe(tmp_path / "recipe.yaml", lm, silent=silent, batch=2)
     folder = tmp_path / "run"
-    code, told = parts.ended(parts.start(parts.command(path, folder, processes=2)))
-    assert code == 0, told
+    codes, told = ended(ranks(2, *parts.command(path, folder)[2:]))
+    assert codes == [0, 0], told
     one, two = losses(alone(silent)), losses(folder)
     assert len(one) == len(two) == 20
     assert max(abs(a - b) / abs(a) for a, b in zip(one, two, strict=True)) < 1e-5
@@ -123,11 +130,9 @@ def test_two_processes_learn_what_one_does(silent, lm, alone, tmp_path):
 def test_four_processes_score_every_sample_once(lm, alone, tmp_path):
     """17 samples, one unreadable: shares of 5, 4, 4 and 4."""
     changes = ["data.test.count=17", "data.test.bad=[6]", "data.max_bad_share=0.5"]
-    line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=4"]
-    line += ["-m", "mmadapt.cli", "evaluate", str(alone(False)), "--allow-code"]
-    process = parts.start([*line, "-o", str(tmp_path / "four"), *changes])
-    code, told = parts.ended(process)
-    assert code == 0, told
+    line = ["mmadapt.cli", "evaluate", str(alone(False)), "--allow-code"]
+    codes, told = ended(ranks(4, *line, "-o", str(tmp_path / "four"), *changes))
+    assert codes == [0] * 4, told
     evaluate_adapter(alone(False), changes, output_dir=tmp_path / "one", allow_code=True)
     four, one = (
         [json.loads(line) for line in (tmp_path / name / "predictions.jsonl").open()]
@@ -144,16 +149,15 @@ def test_uneven_last_batches_end_every_epoch(lm, tmp_path):
     keys = {"num_train_epochs": 2, "max_steps": None, "use_cpu": True}
     keys |= {"per_device_train_batch_size": 2, "save_strategy": "no"}
     path = parts.write(tmp_path / "r.yaml", lm, source={"count": 10}, data=data, train=keys)
-    code, told = parts.ended(parts.start(parts.command(path, tmp_path / "run", processes=3)))
-    assert code == 0, told
+    codes, told = ended(ranks(3, *parts.command(path, tmp_path / "run")[2:]))
+    assert codes == [0, 0, 0], told
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["steps"] == 4
 
 
 def test_a_sample_that_one_process_cannot_use_ends_all_with_its_name(lm, tmp_path):
     path = recipe(tmp_path / "recipe.yaml", lm, wrong=6, wrong_rank=1, batch=2)
-    process = parts.start(parts.command(path, tmp_path / "run", processes=2))
-    code, told = parts.ended(process, 120)
-    assert code == 1
+    codes, told = ended(ranks(2, *parts.command(path, tmp_path / "run")[2:]))
+    assert codes == [2, 2]
     assert "error: process 1 of 2: " in told and "has no target" in told
 
 
@@ -170,7 +174,5 @@ def test_a_killed_process_ends_the_others(lm, tmp_path):
 
 def test_a_frozen_lm_in_shards_gives_the_same_loss_and_gradients(lm):
     """FSDP2 on CPUs; also where one process has no media, which keeps nobody waiting."""
-    line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
-    line += ["2", str(parts.ROOT / "tests" / "reliability" / "sharded.py"), str(lm)]
-    code, told = parts.ended(parts.start(line), 120)
-    assert code == 0, told
+    codes, told = ended(ranks(2, str(parts.ROOT / "tests/reliability/sharded.py"), str(lm)))
+    assert codes == [0, 0], told

@@ -1,14 +1,10 @@
 """Evaluations that were cut off, on other recipes, and shared among processes."""
 
-import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from importlib.metadata import version
-from pathlib import Path
 
 import pytest
 import torch
@@ -21,8 +17,7 @@ from mmadapt.evaluate.answering import Answering
 from mmadapt.evaluate.journal import Journal, digest
 from mmadapt.recipe import load_recipe
 from tests import world
-
-ROOT = Path(__file__).parents[3]
+from tests.forked import Forked, ranks
 
 
 @pytest.fixture(scope="module")
@@ -194,23 +189,8 @@ def test_a_run_that_never_finished_is_named_as_such(tmp_path, adapter):
         run(tmp_path / "run")
 
 
-def command(adapter, out, *more, ranks=1):
-    start = [sys.executable, "-m"]
-    if ranks > 1:
-        start += ["torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks), "-m"]
-    line = [*start, "mmadapt.cli", "evaluate", str(adapter), "--allow-code", "-o", str(out), *more]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(line, cwd=ROOT, start_new_session=True, **pipes)
-
-
-def finish(process):
-    try:
-        out, told = process.communicate(timeout=240)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == 0, told[-3000:]
-    return out, told
+def command(adapter, out, *more):
+    return ["mmadapt.cli", "evaluate", str(adapter), "--allow-code", "-o", str(out), *more]
 
 
 def scores(folder):
@@ -222,9 +202,11 @@ def scores(folder):
 
 
 def test_two_processes_answer_every_sample_once(adapter, tmp_path):
-    """By torchrun, over gloo, 15 samples of which two cannot be read: as one process."""
+    """Over gloo, 15 samples of which two cannot be read: as one process."""
     changes = ["data.test.count=15", "data.test.bad=[3, 8]", "data.max_bad_share=0.5"]
-    out, told = finish(command(adapter, tmp_path / "two", *changes, ranks=2))
+    processes = ranks(2, *command(adapter, tmp_path / "two", *changes))
+    out, told = map("".join, zip(*(one.communicate(240) for one in processes), strict=True))
+    assert [one.returncode for one in processes] == [0, 0], told[-3000:]
     run(adapter, *changes, output_dir=tmp_path / "one")
     assert scores(tmp_path / "two") == scores(tmp_path / "one")
     assert out.count("with media") == 1 and "2 samples were left out of the scores" in told
@@ -232,8 +214,8 @@ def test_two_processes_answer_every_sample_once(adapter, tmp_path):
 
 
 def test_a_killed_evaluation_continues(adapter, tmp_path):
-    changes = ["data.test.count=64", "evaluate.batch_size=1"]
-    process = command(adapter, tmp_path / "cut", *changes)
+    changes = ["data.test.count=32", "evaluate.batch_size=1"]
+    process = Forked(*command(adapter, tmp_path / "cut", *changes))
     file = tmp_path / "cut" / "answers-00000.jsonl"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:

@@ -110,7 +110,7 @@ def test_an_unknown_strategy_is_refused(lm, tmp_path):
 
 @pytest.mark.parametrize("strategy", ["random", "group_by_length"])
 def test_workers_change_nothing(lm, tmp_path, strategy):
-    keys = {"train_sampling_strategy": strategy}
+    keys = {"train_sampling_strategy": strategy, "max_steps": 10, "save_strategy": "no"}
     for workers in (0, 1, 2):
         run(recipe_of(lm, dataloader_num_workers=workers, **keys), tmp_path / f"{workers}")
     first, *others = (adapter(tmp_path / f"{workers}") for workers in (0, 1, 2))
@@ -123,7 +123,7 @@ class Stop(Exception):
 
 @pytest.mark.parametrize("strategy", ["random", "group_by_length"])
 def test_a_resumed_run_meets_what_the_unbroken_one_meets(lm, tmp_path, monkeypatch, strategy):
-    recipe = recipe_of(lm, train_sampling_strategy=strategy)
+    recipe = recipe_of(lm, train_sampling_strategy=strategy, save_steps=5)
     run(recipe, tmp_path / "a")
     step = AdapterTrainer.training_step
 

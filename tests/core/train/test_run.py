@@ -1,11 +1,6 @@
-import contextlib
 import json
 import os
-import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,8 +15,8 @@ from mmadapt.train import train
 from mmadapt.train.folder import RunFolder
 from mmadapt.train.trainer import AdapterTrainer
 from tests import world
+from tests.forked import Forked, ranks
 
-ROOT = Path(__file__).parents[3]
 BLIND = {"blind": ["removed", "swapped", "trained"]}
 
 
@@ -251,26 +246,20 @@ FINE = {"unreadable_files": 0, "too_long": 0, "truncated": 0}
 
 def test_a_killed_run_continues_to_the_same_adapter(lm, tmp_path):
     """kill -9 in the middle; then --resume."""
-    recipe = world.recipe(lm, train={"max_steps": 60, "save_steps": 5})
-    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
-    code = (
-        "import json, sys; from mmadapt.train import train; from tests import world\n"
-        "old = world.ColourSource.__getitem__\n"
-        "def slow(self, index):\n"
-        "    import time; time.sleep(0.02); return old(self, index)\n"
-        "world.ColourSource.__getitem__ = slow\n"
-        "train(json.load(open(sys.argv[1])), sys.argv[2], allow_code=True, quiet=True)\n"
-    )
+    slow = {"use": "tests.reliability.parts:FaultySource", "pause": 0.02}
+    keys = {"max_steps": 24, "save_steps": 4}
+    recipe = load_recipe(world.recipe(lm, data={"train": slow}, train=keys))
+    recipe.dump(tmp_path / "recipe.yaml")
     folder = tmp_path / "killed"
-    command = [sys.executable, "-c", code, str(tmp_path / "recipe.json"), str(folder)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not (folder / "checkpoint-10").exists():
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
+    words = ["mmadapt.cli", "train", str(tmp_path / "recipe.yaml"), "--allow-code", "-o"]
+    process = Forked(*words, str(folder))
+    while process.poll() is None and not (folder / "checkpoint-8").exists():
+        time.sleep(0.02)
+    process.kill()
     process.wait()
     assert not (folder / "metrics.json").exists(), "it ended before it was killed"
     resumed = run(recipe, folder, resume=True)
-    straight = run(recipe, tmp_path / "straight")
+    straight = run(world.recipe(lm, train=keys), tmp_path / "straight")
     assert resumed["predictions"] == straight["predictions"]
     a, b = (
         load_file(f / "adapter" / "adapter.safetensors") for f in (folder, tmp_path / "straight")
@@ -325,22 +314,15 @@ def test_other_processes_leave_the_folder_to_the_first(lm, tmp_path, monkeypatch
 
 
 def test_two_processes_train_one_adapter(lm, tmp_path):
-    """By torchrun, over gloo: one folder, one log, one adapter, and one voice."""
+    """Over gloo: one folder, one log, one adapter, and one voice."""
     path = tmp_path / "recipe.yaml"
     late = [{"encoder": "image", "blocks": "1:", "from_step": 2}]
     keys = {"max_steps": 4, "use_cpu": True, "ddp_backend": "gloo", "disable_tqdm": False}
     load_recipe(world.recipe(lm, train={**keys, "unfreeze": late})).dump(path)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc_per_node", "2", "-m", "mmadapt.cli", "train", str(path)]
-    command += ["--allow-code", "-o", str(tmp_path / "run")]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, **pipes)
-    try:
-        out, told = process.communicate(timeout=180)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == 0, told[-2000:]
+    words = ["mmadapt.cli", "train", str(path), "--allow-code", "-o", str(tmp_path / "run")]
+    processes = ranks(2, *words)
+    out, told = map("".join, zip(*(one.communicate(180) for one in processes), strict=True))
+    assert [one.returncode for one in processes] == [0, 0], told[-2000:]
     assert out.count("with media") == 1 and told.count("adapter and results: ") == 1
     result = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert result["steps"] == 4
