@@ -1,9 +1,12 @@
 """The contracts of heads and metrics."""
 
+from functools import cache
+
 import pytest
 
 from mmadapt.errors import MissingDependency
 from mmadapt.testing import HeadContract, MetricContract
+from mmadapt_caption import meteor
 from mmadapt_caption.head import CaptionConfig, CaptionHead
 from mmadapt_caption.java import java
 from mmadapt_caption.meteor import Meteor
@@ -53,7 +56,16 @@ class TestRougeL(MetricContract):
     metric = RougeL
 
 
+@pytest.fixture(scope="class")
+def one_program():
+    """The Java program is started once, which takes seconds; those of test_java.py are apart."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(meteor, "Process", cache(meteor.Process))
+        yield
+
+
 @pytest.mark.skipif(not has_java(), reason="no Java here: pip install 'mmadapt[java]'")
+@pytest.mark.usefixtures("one_program")
 class TestMeteor(MetricContract):
     metric = Meteor
 
