@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from glob import glob
@@ -14,12 +13,14 @@ from pathlib import Path
 
 import click
 from click.testing import Result
+from torch.distributed.run import get_args_parser
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from mmadapt.cli.app import app
 from mmadapt.recipe import load_and_resolve
 from tests.docs.workspace import Workspace
+from tests.forked import Forked, ranks
 
 # Laid over the commands, so that they end in seconds; docs/reference/tested.md names them.
 SHORT = "train.max_steps=2 train.per_device_train_batch_size=2 train.disable_tqdm=true"
@@ -27,10 +28,10 @@ SHORTER = {
     "train": SHORT,
     "compare": f"{SHORT} --seeds 1 --learning-rates 1 --no-bench",
     "pytest": "--collect-only",
+    "bench --data": "train.per_device_train_batch_size=2 --rounds 1",
     "bench": "lm.model=embedded:lm --rounds 1 --batch-size 1 --text-tokens 8 --labelled-tokens 4 "
     "--decode= --random-weights --against text-only,text-only-labelled",  # no room for a prefix
 }
-MODULES = {"pytest": "pytest", "torchrun": "torch.distributed.run"}
 SECONDS = 300
 PLAIN = ("cp", "ls", "mkdir")
 SHAPES = 4  # samples of each split that reads the built-in world
@@ -87,11 +88,10 @@ def run(words: list[str], workspace: Workspace) -> str:
         install(arguments, workspace)
     elif name == "mmadapt":
         return invoke(arguments, workspace)
-    elif name in MODULES:
-        if name == "pytest" and not workspace.in_package():
-            raise BlockError("would run these tests inside themselves: mark it")
-        extra = [] if workspace.in_full else shlex.split(SHORTER.get(name, ""))
-        return start([sys.executable, "-m", MODULES[name], *arguments, *extra], workspace)
+    elif name == "pytest":
+        return run_tests(arguments, workspace)
+    elif name == "torchrun":
+        return launch(arguments, workspace)
     elif name == "python":
         check_script(arguments, workspace)
     elif name in PLAIN:
@@ -117,8 +117,9 @@ def _output(result: Result, command: str) -> str:
 
 def shortened(arguments: list[str]) -> list[str]:
     """The arguments of a command with what makes it short."""
-    extra = shlex.split(SHORTER.get(arguments[0], "")) if "--runs" not in arguments else []
-    if arguments[0] in ("train", "compare"):
+    kind = "bench --data" if "--data" in arguments else arguments[0]
+    extra = shlex.split(SHORTER.get(kind, "")) if "--runs" not in arguments else []
+    if kind in ("check", "train", "compare", "bench --data"):
         extra += sorted({word for file in _recipes(arguments) for word in _fewer(file, arguments)})
     return [*arguments, *extra]
 
@@ -143,15 +144,38 @@ def _fewer(file: str, arguments: list[str]) -> Iterator[str]:
 
 def start(words: list[str], workspace: Workspace) -> str:
     """Another program, as a process of its own."""
-    if "mmadapt.cli" in words:
-        where = words.index("mmadapt.cli") + 1
-        workspace.provide(words)
-        words = [*words[:where], *shortened(words[where:])]
     environment = os.environ | workspace.environment
     done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=SECONDS)
     if done.returncode:
         raise BlockError(f"{shlex.join(words)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     return done.stdout
+
+
+def launch(arguments: list[str], workspace: Workspace) -> str:
+    """`torchrun … -m mmadapt.cli …`: its options are read by its own parser."""
+    options = get_args_parser().parse_args(arguments)
+    assert options.module and options.training_script == "mmadapt.cli", arguments
+    workspace.provide(options.training_script_args)
+    words = [options.training_script, *shortened(options.training_script_args)]
+    count, place = int(options.nproc_per_node), Path.cwd()
+    processes = ranks(count, *words, changes=workspace.environment, place=place)
+    said = [process.communicate(SECONDS) for process in processes]
+    if any(process.returncode for process in processes):
+        raise BlockError(f"{shlex.join(words)}\n" + "".join(error[-2000:] for _, error in said))
+    return "".join(out for out, _ in said)
+
+
+def run_tests(arguments: list[str], workspace: Workspace) -> str:
+    """`pytest` in a package's folder."""
+    if not workspace.in_package():
+        raise BlockError("would run these tests inside themselves: mark it")
+    extra = [] if workspace.in_full else shlex.split(SHORTER["pytest"])
+    words = ["pytest", *arguments, *extra]
+    tests = Forked(*words, changes=workspace.environment, place=Path.cwd())
+    out, told = tests.communicate(SECONDS)
+    if tests.returncode:
+        raise BlockError(f"{shlex.join(words)}\n{out[-2000:]}{told[-2000:]}")
+    return out
 
 
 def check_script(arguments: list[str], workspace: Workspace) -> None:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from mmadapt.recipe import load_and_resolve
+from tests import forked
 from tests.docs import shell
 from tests.docs.blocks import Block, blocks
 from tests.docs.workspace import REPOSITORY, Workspace
@@ -105,6 +106,7 @@ class Document:
 
     def test_every_block_runs(self, tmp_path, shared, monkeypatch):
         monkeypatch.syspath_prepend(str(REPOSITORY))
+        monkeypatch.setattr("mmadapt.compare.recipes.subprocess", forked)
         failures, printed = [], ""
         with Workspace(tmp_path, shared, train) as workspace:
             for block in blocks(self.path, REPOSITORY):
