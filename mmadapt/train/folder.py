@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from mmadapt.data.quarantine import FILE as QUARANTINE
-from mmadapt.errors import MMAdaptError
+from mmadapt.errors import MMAdaptError, TrainingError
 from mmadapt.files import check_writable, prepare_output, write_text
 from mmadapt.recipe import Recipe, load_recipe
 from mmadapt.revisions import revisions
@@ -59,6 +60,22 @@ class RunFolder:
             return
         prepare_output(self.path)
         write_text(self.path / RECIPE, self.recipe.to_yaml())
+
+    @contextmanager
+    def there(self) -> Iterator[None]:
+        """Says of an error inside the block that the folder is gone, where that is the cause.
+
+        Raises:
+            TrainingError: somebody has removed it, or the disk that it lies on.
+        """
+        try:
+            yield
+        except Exception as error:
+            if self.path.is_dir():
+                raise
+            raise TrainingError(
+                f"{self.path}: the run folder is gone; bring it back, then go on with --resume"
+            ) from error
 
     @property
     def result(self) -> dict[str, Any] | None:

@@ -160,7 +160,7 @@ def _trained(session: Session, resume: bool, stop: StopRequest) -> AdapterTraine
         callbacks=[RunLog(folder.path / LOG)],
         description=session.bar("train"),
     )
-    with session.timed("train"):
+    with session.timed("train"), folder.there():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     state = trainer.state
     if stop.received is not None and state.global_step < state.max_steps:

@@ -43,7 +43,7 @@ def vanishing_run_folder(bench: Bench) -> Outcome:
     code, told = parts.ended(process)
     shutil.rmtree(folder, ignore_errors=True)
     (bench.place / "away").rename(folder)
-    return bench.resumed(path, folder, code, told, "No such file or directory")
+    return bench.resumed(path, folder, code, told, "the run folder is gone; bring it back")
 
 
 def file_size_limit(bench: Bench) -> Outcome:

@@ -301,6 +301,23 @@ def test_a_folder_that_cannot_be_written_is_found_before_anything_loads(tmp_path
         run(world.recipe("/nowhere/at/all"), tmp_path / "new" / "run")
 
 
+def test_a_folder_that_is_gone_is_named_with_the_way_on(lm, tmp_path, monkeypatch):
+    folder, read = tmp_path / "run", world.ColourSource.__getitem__
+
+    def vanishing(self, index):
+        if (folder / "log.jsonl").exists():
+            folder.rename(tmp_path / "away")
+        return read(self, index)
+
+    monkeypatch.setattr(world.ColourSource, "__getitem__", vanishing)
+    recipe = world.recipe(lm, train={"logging_steps": 1})
+    with pytest.raises(MMAdaptError, match=r"run: the run folder is gone; bring it back, .*resume"):
+        run(recipe, folder)
+    monkeypatch.undo()
+    (tmp_path / "away").rename(folder)
+    assert run(recipe, folder, resume=True)["steps"] == 6
+
+
 def test_other_processes_leave_the_folder_to_the_first(lm, tmp_path, monkeypatch):
     recipe = load_recipe(world.recipe(lm))
     (tmp_path / "a").mkdir()
