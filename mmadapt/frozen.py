@@ -20,8 +20,9 @@ from mmadapt.errors import TrainingError
 if TYPE_CHECKING:
     from mmadapt.model import MultimodalModel
 
-# Elements at a time: what a core's cache holds, and what keeps a GPU busy (100 MB of memory).
-CPU_CHUNK, GPU_CHUNK = 2**16, 2**22
+CHUNK = 2**16  # elements that one sum is of, on every device; a core's cache holds them
+GPU_CHUNKS = 64  # at a time keep a GPU busy, with 100 MB of memory
+_MULTIPLIER = 6364136223846793005
 _NAMED = 3
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -39,12 +40,19 @@ def checksum(tensor: Tensor) -> int:
     if flat.is_complex():
         flat = torch.view_as_real(flat).reshape(-1)
     bits = flat.view(_BITS[flat.element_size()])
-    total = torch.zeros((), dtype=torch.int64, device=bits.device)
     factors = _factors(bits.device)
-    for chunk in bits.split(len(factors)):
-        # The product of two chunks' places: an odd number again.
-        total = total * 6364136223846793005 + (chunk.long() * factors[: len(chunk)]).sum()
-    return int(total)
+    whole = len(bits) // CHUNK * CHUNK
+    sums = [
+        (part.view(-1, CHUNK).long() * factors).sum(dim=1)
+        for part in bits[:whole].split(CHUNK * _at_once(bits.device))
+        if len(part)
+    ]
+    rest = bits[whole:].long()
+    sums.append((rest * factors[: len(rest)]).sum()[None])
+    # The product of two chunks' places: an odd number again.
+    chunks = torch.cat(sums)
+    places = torch.full_like(chunks, _MULTIPLIER).cumprod(dim=0)
+    return int((chunks * places).sum())
 
 
 def frozen_tensors(model: MultimodalModel) -> Iterator[tuple[str, Tensor]]:
@@ -95,10 +103,14 @@ def _checksums(model: MultimodalModel) -> Mapping[str, int]:
     return {name: checksum(tensor) for name, tensor in frozen_tensors(model)}
 
 
+def _at_once(device: torch.device) -> int:
+    """Chunks; the sums do not depend on it, so a tensor may move between devices."""
+    return 1 if device.type == "cpu" else GPU_CHUNKS
+
+
 @lru_cache(maxsize=4)
 def _factors(device: torch.device) -> Tensor:
-    """(chunk,) random odd numbers."""
+    """(CHUNK,) random odd numbers."""
     generator = torch.Generator().manual_seed(0)
-    chunk = CPU_CHUNK if device.type == "cpu" else GPU_CHUNK
-    drawn = torch.randint(-(2**63), 2**63 - 1, (chunk,), generator=generator)
+    drawn = torch.randint(-(2**63), 2**63 - 1, (CHUNK,), generator=generator)
     return (drawn | 1).to(device)

@@ -71,6 +71,8 @@ def training_arguments(
     _check_trackers(keys.get("report_to"))
     if not validates and keys.get("eval_strategy", "no") != "no":
         raise RecipeError("train.eval_strategy needs data.validation")
+    if not validates and keys.get("eval_on_start"):
+        raise RecipeError("train.eval_on_start needs data.validation")
     if not validates and config.early_stopping_patience is not None:
         raise RecipeError("train.early_stopping_patience needs data.validation")
     chosen = defaults | keys

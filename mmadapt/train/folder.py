@@ -23,6 +23,9 @@ from mmadapt.train.checkpoints import all_checkpoints, begin, is_begun_only, las
 from mmadapt.train.lock import FILE as LOCK
 
 RECIPE, METRICS, PREDICTIONS, LOG = "recipe.yaml", "metrics.json", "predictions.jsonl", "log.jsonl"
+WRITTEN = (
+    "# Written by a training run, whose folder this is.\n"  # tells it from a user's own recipe
+)
 
 
 class RunFolder:
@@ -43,9 +46,11 @@ class RunFolder:
         if not is_main_process():  # the first process checks, creates and writes for all
             return
         check_place(path)
+        kept = {LOCK}
         if _is_barely_begun(path):
             _clear(path)
-        is_used = path.is_dir() and any(file.name != LOCK for file in path.iterdir())
+            kept.add(RECIPE)  # until it is written anew
+        is_used = path.is_dir() and any(file.name not in kept for file in path.iterdir())
         if is_used and not resume:
             raise MMAdaptError(
                 f"{path} holds a run already; continue it with --resume, choose another "
@@ -59,7 +64,7 @@ class RunFolder:
         if not is_main_process():
             return
         prepare_output(self.path)
-        write_text(self.path / RECIPE, self.recipe.to_yaml())
+        write_text(self.path / RECIPE, WRITTEN + self.recipe.to_yaml())
 
     @contextmanager
     def there(self) -> Iterator[None]:
@@ -152,16 +157,16 @@ def _is_barely_begun(path: Path) -> bool:
         return False
     try:
         written = (path / RECIPE).read_text(encoding="utf-8")
-        return written == load_recipe(path / RECIPE).to_yaml()
+        return written == WRITTEN + load_recipe(path / RECIPE).to_yaml()
     except (MMAdaptError, OSError, ValueError):
         return False
 
 
 def _clear(path: Path) -> None:
-    """Removes what a barely begun run left; its recipe last, which marks the rest as removable."""
+    """Removes what a barely begun run left, but for its recipe, which the next one overwrites."""
     for checkpoint in all_checkpoints(path):
         begin(checkpoint)
-    for name in (LOG, QUARANTINE, RECIPE):
+    for name in (LOG, QUARANTINE):
         (path / name).unlink(missing_ok=True)
 
 

@@ -13,6 +13,12 @@ from mmadapt.train.session import Session
 from mmadapt.train.trainer import AdapterTrainer
 
 BLIND_SHARE = 0.25  # of the training steps go to the adapter trained without media
+_ALONE: dict[str, Any] = {  # nothing of the blind training is kept, scored on the way, or told
+    "save_strategy": "no",
+    "eval_strategy": "no",
+    "eval_on_start": False,
+    "report_to": "none",
+}
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ def _trained_blind(session: Session, split: str, steps: int) -> EvaluationResult
         validates=False,
         metric=None,
         workers=0,
-        changes={"max_steps": steps, "save_strategy": "no", "eval_strategy": "no"},
+        changes={"max_steps": steps, **_ALONE},
     )
     trained = {name: value.clone() for name, value in model.adapter_state_dict().items()}
     model.load_adapter_state_dict(session.initial)
@@ -97,6 +103,8 @@ def _trained_blind(session: Session, split: str, steps: int) -> EvaluationResult
             args,
             session.training_samples(media="blank"),
             quarantine=session.quarantine,
+            max_skipped_steps=recipe.train.max_skipped_steps,
+            verify_frozen=recipe.train.verify_frozen,
             description=session.bar("train blind"),
         ).train()
         return _row(session, split, "blank", "trained without media")

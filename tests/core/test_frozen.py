@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from mmadapt import frozen
 from mmadapt.errors import TrainingError
-from mmadapt.frozen import CPU_CHUNK, FrozenProof, checksum, frozen_tensors
+from mmadapt.frozen import CHUNK, FrozenProof, checksum, frozen_tensors
 from mmadapt.train import train
 from tests import world
 from tests.toy import EverySite, EverySiteConfig
@@ -22,10 +23,10 @@ def lm(tmp_path_factory):
 )
 def test_a_checksum_sees_every_element(dtype):
     generator = torch.Generator().manual_seed(0)
-    tensor = torch.randint(0, 2, (3 * CPU_CHUNK + 5,), generator=generator).to(dtype)
+    tensor = torch.randint(0, 2, (3 * CHUNK + 5,), generator=generator).to(dtype)
     before = checksum(tensor)
     assert checksum(tensor.clone()) == before
-    for place in (0, CPU_CHUNK - 1, CPU_CHUNK, 3 * CPU_CHUNK + 4):
+    for place in (0, CHUNK - 1, CHUNK, 3 * CHUNK + 4):
         changed = tensor.clone()
         changed[place] = 1 - int(changed[place])
         assert checksum(changed) != before
@@ -38,10 +39,18 @@ def test_a_checksum_sees_order_and_the_last_bit():
     nearly = tensor.clone()
     nearly[1, 1] = torch.nextafter(nearly[1, 1], torch.tensor(9.0))
     assert checksum(nearly) != checksum(tensor)
-    far = torch.zeros(2 * CPU_CHUNK)  # the same change in two chunks is not the change of one
+    far = torch.zeros(2 * CHUNK)  # the same change in two chunks is not the change of one
     one, two = far.clone(), far.clone()
-    one[3], two[3 + CPU_CHUNK] = 1.0, 1.0
+    one[3], two[3 + CHUNK] = 1.0, 1.0
     assert checksum(one) != checksum(two)
+
+
+def test_a_checksum_is_the_same_on_devices_that_take_more_at_once(monkeypatch):
+    tensor = torch.randn(5 * CHUNK + 7, generator=torch.Generator().manual_seed(0))
+    before = checksum(tensor)
+    for chunks in (2, 3, 64):
+        monkeypatch.setattr(frozen, "_at_once", lambda device, chunks=chunks: chunks)
+        assert checksum(tensor) == before
 
 
 class Meddling(EverySite):

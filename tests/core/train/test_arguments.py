@@ -53,6 +53,7 @@ def test_evaluations_and_checkpoints_go_together(tmp_path, keys):
     ("keys", "reason"),
     [
         ({"eval_strategy": "steps"}, "eval_strategy needs data.validation"),
+        ({"eval_on_start": True}, "eval_on_start needs data.validation"),
         ({"patience": 2}, "early_stopping_patience needs data.validation"),
         ({"label_smoothing_factor": 0.1}, "label_smoothing_factor is not supported.*remove it"),
         ({"report_to": "wandbb"}, "unknown tracker 'wandbb'; did you mean 'wandb'"),

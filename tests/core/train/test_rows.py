@@ -3,6 +3,7 @@ import torch
 
 from mmadapt.recipe import load_recipe, resolve
 from mmadapt.train import rows
+from mmadapt.train.callbacks import FrozenStays
 from mmadapt.train.folder import RunFolder
 from mmadapt.train.session import start
 from tests import world
@@ -11,7 +12,9 @@ from tests import world
 @pytest.fixture
 def session(tmp_path):
     blind = {"blind": ["removed", "swapped", "trained"]}
-    recipe = load_recipe(world.recipe(world.save_lm(tmp_path / "lm"), evaluate=blind))
+    keys = {"verify_frozen": False, "max_skipped_steps": 3, "eval_on_start": True}
+    lm = world.save_lm(tmp_path / "lm")
+    recipe = load_recipe(world.recipe(lm, train=keys, evaluate=blind))
     folder = RunFolder(tmp_path / "run", recipe, resume=False)
     session = start(resolve(recipe, allow_code=True), folder, allow_code=True, quiet=True)
     with torch.no_grad():  # as if it had been trained
@@ -28,6 +31,9 @@ def test_the_blind_adapter_starts_afresh_and_the_trained_one_comes_back(session,
         def train(self):
             begun.append({k: v.clone() for k, v in session.model.adapter_state_dict().items()})
             assert self.train_dataset.media == "blank" and self.args.max_steps == 10
+            assert self.max_skipped_steps == 3 and not self.args.eval_on_start
+            callbacks = self.callback_handler.callbacks
+            assert not any(isinstance(callback, FrozenStays) for callback in callbacks)
             return super().train()
 
     monkeypatch.setattr(rows, "AdapterTrainer", Spy)

@@ -125,13 +125,16 @@ def test_what_a_run_left_that_failed_before_its_first_checkpoint_is_taken_over(
     assert load_recipe(folder / "recipe.yaml").data.max_length is None
 
 
-@pytest.mark.parametrize("kept", ["notes.txt", "metrics.json", "checkpoint-2/manifest.json", "own"])
+@pytest.mark.parametrize(
+    "kept", ["notes.txt", "metrics.json", "checkpoint-2/manifest.json", "own", "shown"]
+)
 def test_a_folder_with_anything_worth_keeping_is_not_taken_over(lm, tmp_path, kept):
     recipe, folder = load_recipe(world.recipe(lm)), tmp_path / "run"
     RunFolder(folder, recipe, resume=False).open()
-    file = folder / ("recipe.yaml" if kept == "own" else kept)
+    own = {"own": "# mine\n" + recipe.to_yaml(), "shown": recipe.to_yaml()}
+    file = folder / ("recipe.yaml" if kept in own else kept)
     file.parent.mkdir(exist_ok=True)
-    text = "# mine\n" + recipe.to_yaml() if kept == "own" else "{}"
+    text = own.get(kept, "{}")
     file.write_text(text)
     with pytest.raises(MMAdaptError, match="another --output-dir, or delete the folder"):
         RunFolder(folder, recipe, resume=False)
