@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from mmadapt_datasets.records import kind_of
 
 MAX_BYTES = 2**30
 """Larger files are not looked into, but for the first so many bytes of jsonl."""
+_SETTINGS = ".huggingface.yaml"
+_PLACES = ("data_files", "data_dir")
 
 
 def check_file(file: Path) -> None:
@@ -65,6 +67,46 @@ def check_places(path: Path, names: Iterable[str]) -> None:
         if not is_own:
             reason = f"names {name}, which lies outside the dataset; copy it there"
             raise DataError(path, "README.md", reason)
+
+
+def check_card(folder: Path) -> None:
+    """Makes sure that a folder's README names no address, before `datasets` looks for one.
+
+    It asks each address that its settings name for the files there are, so that to look at what it
+    has found would be too late.
+
+    Raises:
+        DataError: one of the files or folders that it names is an address.
+        ValueError: its settings are no YAML.
+    """
+    import yaml
+    from huggingface_hub import DatasetCard
+
+    settings: list[tuple[str, Any]] = []
+    if (folder / "README.md").is_file():
+        card = DatasetCard.load(folder / "README.md").data.to_dict()
+        settings.append(("README.md", card.get("configs")))
+    if (file := folder / _SETTINGS).exists():  # laid over those of the README
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        settings.append((_SETTINGS, content.get("configs") if isinstance(content, dict) else None))
+    for name, configs in settings:
+        for config in configs if isinstance(configs, list) else ():
+            places = [config.get(key) for key in _PLACES] if isinstance(config, dict) else []
+            for place in _texts(places):
+                if "://" in place or "::" in place:
+                    reason = f"names {place}, which lies outside the dataset; copy it there"
+                    raise DataError(folder, name, reason)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in (*value, *value.values()):
+            yield from _texts(inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _texts(inner)
 
 
 def _check_csv(file: Path) -> None:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from mmadapt.contracts import Source, StreamedSource
 from mmadapt.errors import DataError, MissingDependency, MMAdaptError
 from mmadapt.types import Sample
-from mmadapt_datasets.checked import check_file, check_files, check_places
+from mmadapt_datasets.checked import check_card, check_file, check_files, check_places
 from mmadapt_datasets.records import Record
 from mmadapt_datasets.table import Columns, Files
 
@@ -100,7 +100,7 @@ def _load(config: HfConfig) -> Any:
             check_file(path)
             return datasets.load_dataset(kind, data_files=str(path), split=config.split)
         name = str(path) if path.is_dir() else config.path
-        builder = datasets.load_dataset_builder(name, config.name, revision=config.revision)
+        builder = dataset_builder(config, datasets)
         names = list(chain.from_iterable((builder.config.data_files or {}).values()))
         check_places(path, names)
         check_files(names)
@@ -110,6 +110,19 @@ def _load(config: HfConfig) -> Any:
             split=config.split,
             revision=config.revision,
         )
+
+
+def dataset_builder(config: HfConfig, datasets: Any) -> Any:
+    """What `datasets` knows of a folder of files or a dataset of the hub, before it reads one.
+
+    Raises:
+        DataError: the folder's README names an address.
+    """
+    path = Path(config.path).expanduser()
+    if not path.is_dir():
+        return datasets.load_dataset_builder(config.path, config.name, revision=config.revision)
+    check_card(path)
+    return datasets.load_dataset_builder(str(path), config.name, revision=config.revision)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from mmadapt.contracts import StreamedSource
 from mmadapt.errors import DataError
 from mmadapt.types import Sample
 from mmadapt_datasets.checked import check_files, check_places
-from mmadapt_datasets.hf import HfConfig, kind_of_file, loading, saved
+from mmadapt_datasets.hf import HfConfig, dataset_builder, kind_of_file, loading, saved
 from mmadapt_datasets.records import Record
 from mmadapt_datasets.table import Files
 
@@ -109,8 +109,7 @@ def _opened(config: HfConfig, datasets: Any) -> tuple[Any, list[str]]:
     if path.is_file():
         builder = datasets.load_dataset_builder(kind_of_file(path), data_files=str(path))
     else:
-        name = str(path) if path.is_dir() else config.path
-        builder = datasets.load_dataset_builder(name, config.name, revision=config.revision)
+        builder = dataset_builder(config, datasets)
     files: dict[str, list[str]] = dict(builder.config.data_files or {})
     if not path.is_file():
         check_places(path, [str(file) for split in files.values() for file in split])

@@ -267,6 +267,27 @@ def test_a_readme_names_no_files_elsewhere(tmp_path, monkeypatch, named, streami
         HfSource.build(config)
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    "named",
+    [
+        "data_files: https://else.org/t.csv",
+        "data_files: [{split: train, path: [s3://else/*.csv]}]",
+        "data_files: [own.csv, 'zip://*.csv::http://else.org/t.zip']",
+        "data_dir: http://else.org/",
+    ],
+)
+@pytest.mark.parametrize("file", ["README.md", ".huggingface.yaml"])
+def test_an_address_in_a_readme_is_never_asked(tmp_path, monkeypatch, file, named, streaming):
+    (tmp_path / "own.csv").write_text("said\na\n")
+    head = f"configs:\n- config_name: default\n  {named}\n"
+    (tmp_path / file).write_text(f"---\n{head}---\n" if file == "README.md" else head)
+    monkeypatch.setattr(datasets, "load_dataset_builder", lambda *_, **__: pytest.fail("asked"))
+    config = HfConfig(path=str(tmp_path), columns={"target": "said"}, streaming=streaming)
+    with pytest.raises(DataError, match=rf"{file}: names .*://.*, which lies outside the dataset"):
+        HfSource.build(config)
+
+
 @pytest.mark.parametrize("place", ["hf://datasets/org/clips@abc/t.parquet", "https://else.org/t"])
 def test_a_dataset_of_the_hub_is_asked_for_by_its_commit(tmp_path, monkeypatch, place):
     """Its files are those of the hub alone, and nothing is read before that is known."""
