@@ -105,6 +105,8 @@ def _report(folder: Path) -> dict[str, Any]:
     try:
         return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
+        if not folder.is_dir():
+            raise MMAdaptError(f"there is no folder {folder}; name that of a run") from error
         raise MMAdaptError(
             f"{folder} holds no finished run to repeat: its metrics.json is missing or damaged"
         ) from error

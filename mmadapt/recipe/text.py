@@ -1,7 +1,8 @@
 """YAML text to a tree of nodes, read from the event stream so that every value keeps its place.
 
-Scalars follow the YAML 1.2 core schema: `1e-3` is a number, `no` and `32:40` are text. Tags, merge
-keys, several documents and repeated keys are refused; size, depth and alias expansion are bounded.
+Scalars follow the YAML 1.2 core schema: `1e-3` is a number, `no` and `32:40` are text. Merge keys
+(`<<`) are those of YAML 1.1. Tags, several documents and repeated keys are refused; size, depth and
+alias expansion are bounded.
 """
 
 from __future__ import annotations
@@ -125,14 +126,27 @@ class _Reader:
     def mapping(self) -> dict[str, Node]:
         """Read keys and values of a mapping up to its end."""
         found: dict[str, Node] = {}
+        merged: dict[str, Node] = {}
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
+            if _is_merge(event):
+                for node in self.merged(event):
+                    merged = {**node.value, **merged}  # of several, the first one counts
+                continue
             key = self.key(event)
             place = self.place(event.start_mark)
             if key in found:
                 line = found[key].key.line
                 self.refuse(event, f"the key '{key}' is written twice (first on line {line})")
             found[key] = at(self.node(next(self.events)), place)
-        return found
+        return {**merged, **found}
+
+    def merged(self, event: Any) -> list[Node]:
+        """Read what a merge key names: a mapping, or several."""
+        node = self.node(next(self.events))
+        nodes = node.value if isinstance(node.value, list) else [node]
+        if not all(isinstance(one.value, dict) for one in nodes):
+            self.refuse(event, "'<<' takes a mapping or a list of them", "e.g. `<<: *anchor`")
+        return nodes
 
     def key(self, event: Any) -> str:
         """Read a key, which is always text."""
@@ -141,8 +155,6 @@ class _Reader:
             self.refuse(event, "a key must be text", hint)
         if event.tag is not None:
             self.refuse(event, f"tags are not allowed ('{event.tag}')")
-        if event.value == "<<" and event.implicit[0]:
-            self.refuse(event, "merge keys ('<<') are not supported; use `extends:`")
         if not event.value:
             self.refuse(event, "a key is empty")
         if event.anchor is not None:
@@ -165,3 +177,7 @@ class _Reader:
     def refuse(self, event: Any, message: str, hint: str = "") -> None:
         """Stop at this event."""
         raise RecipeError([self.place(event.start_mark).problem("", message, hint)])
+
+
+def _is_merge(event: Any) -> bool:
+    return isinstance(event, yaml.ScalarEvent) and event.value == "<<" and event.implicit[0]

@@ -59,6 +59,15 @@ def test_places_of_keys_and_values():
     assert (item.place.line, item.place.column) == (3, 5)
 
 
+def test_merge_keys_give_what_is_not_written_and_keep_its_place():
+    text = "a: &a {x: 1, y: 2}\nb: &b {y: 3, z: 4}\nc: {x: 5, <<: [*a, *b]}\nd:\n  <<: *b\n  w: 6\n"
+    node = parse(text, "r.yaml")
+    assert plain(node)["c"] == {"x": 5, "y": 2, "z": 4}
+    assert plain(node)["d"] == {"y": 3, "z": 4, "w": 6}
+    assert (find(node, ("c", "z")).place.line, find(node, ("c", "z")).key.column) == (2, 14)
+    assert plain(parse("'<<': {x: 1}", "r.yaml")) == {"<<": {"x": 1}}
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -66,7 +75,8 @@ def test_places_of_keys_and_values():
         ("a: !!python/object:os.system x", "r.yaml:1:4: tags are not allowed"),
         ("a: !mine x", "r.yaml:1:4: tags are not allowed ('!mine')"),
         ("!!str a: x", "r.yaml:1:1: tags are not allowed"),
-        ("a: &x {b: 1}\nc:\n  <<: *x\n", "r.yaml:3:3: merge keys"),
+        ("a: &x 1\nc:\n  <<: *x\n", "r.yaml:3:3: '<<' takes a mapping or a list of them"),
+        ("a: &x {b: 1}\nc: {<<: [*x, 2]}\n", "r.yaml:2:5: '<<' takes a mapping or a list"),
         ("a: *x", "r.yaml:1:4: the alias '*x' has no anchor before it"),
         ("a: &x [*x]", "r.yaml:1:8: the alias '*x' has no anchor before it"),
         ("a: 1\n---\nb: 2\n", "r.yaml:2:1: a second document begins here"),
