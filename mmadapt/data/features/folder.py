@@ -4,12 +4,16 @@ FOLDER/contents.sqlite                 hashes of media files
 FOLDER/SET/about.json                  what the set's name stands for; touched at every use
 FOLDER/SET/ab/abcd….safetensors        one entry
 FOLDER/SET/part/                       entries that are being written
+FOLDER/.removed-SET-PID/               a set that is being removed
+
+A set's name is 20 hex digits; whatever else lies in the folder is not ours and left alone.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -21,6 +25,7 @@ from typing import Any
 from mmadapt.errors import MMAdaptError
 
 ABOUT, PARTS, CONTENTS = "about.json", "part", "contents.sqlite"
+_OURS = re.compile(r"[0-9a-f]{20}|(\.removed-)+[0-9a-f]{20}(-[0-9]+)+")
 _STALE_SECONDS = 3600.0  # a part that old is left over from a process that was killed
 
 
@@ -57,7 +62,11 @@ class SetInfo:
 def sets_in(folder: Path) -> list[SetInfo]:
     """All sets, the last used first."""
     try:
-        places = [Path(entry.path) for entry in os.scandir(folder) if entry.is_dir()]
+        places = [
+            Path(entry.path)
+            for entry in os.scandir(folder)
+            if _OURS.fullmatch(entry.name) and entry.is_dir()
+        ]
     except OSError:
         return []
     # What was being removed when its remover was killed counts as the oldest.

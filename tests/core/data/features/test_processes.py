@@ -16,6 +16,7 @@ pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="processes are forked, which Windows cannot do"
 )
 COUNT = 300
+ONE = "1" * 20
 
 
 def features(number):
@@ -34,7 +35,7 @@ def child(folder, work):
     if pid:
         return pid
     store = FeatureStore(folder, 10**9)
-    store.open_set("one", {"format": 1})
+    store.open_set(ONE, {"format": 1})
     code = 255
     try:
         work(store)
@@ -48,7 +49,7 @@ def fill(seed):
         numbers = list(range(COUNT))
         random.Random(seed).shuffle(numbers)
         for number in numbers:
-            assert store.put("one", content(number), features(number), (1,))
+            assert store.put(ONE, content(number), features(number), (1,))
 
     return work
 
@@ -57,7 +58,7 @@ def whole_entries(folder):
     """Every entry that is there is whole and its own."""
     store, found = FeatureStore(folder, 10**9), 0
     for number in range(COUNT):
-        entry = store.get("one", content(number))
+        entry = store.get(ONE, content(number))
         if entry is not None:
             assert torch.equal(entry.features.levels[0], features(number).levels[0])
             found += 1
@@ -89,7 +90,7 @@ def test_two_writers_at_once_make_every_entry(tmp_path):
     assert all(0 <= code < 255 for code in codes)
     assert whole_entries(tmp_path) == COUNT
     assert [one.entries for one in sets_in(tmp_path)] == [COUNT]
-    assert not list((tmp_path / "one" / "part").iterdir())
+    assert not list((tmp_path / ONE / "part").iterdir())
 
 
 def test_a_file_size_limit_of_the_system_is_one_warning(tmp_path, capfd):
@@ -97,12 +98,12 @@ def test_a_file_size_limit_of_the_system_is_one_warning(tmp_path, capfd):
         import resource
 
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        store.put("one", content(0), features(0), (1,))
+        store.put(ONE, content(0), features(0), (1,))
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-        assert not any(store.put("one", content(n), features(n), (1,)) for n in (1, 2, 3))
-        assert store.get("one", content(0)) is not None
+        assert not any(store.put(ONE, content(n), features(n), (1,)) for n in (1, 2, 3))
+        assert store.get(ONE, content(0)) is not None
 
     _, status = os.waitpid(child(tmp_path, work), 0)
     assert os.waitstatus_to_exitcode(status) == 1
     assert capfd.readouterr().err.count("feature cache:") == 1
-    assert whole_entries(tmp_path) == 1 and not list((tmp_path / "one" / "part").iterdir())
+    assert whole_entries(tmp_path) == 1 and not list((tmp_path / ONE / "part").iterdir())
