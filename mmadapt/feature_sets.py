@@ -16,7 +16,7 @@ from torch import Tensor
 from mmadapt.contracts import Encoder, Fusion, encoder_info
 from mmadapt.settings import settings_of
 
-FORMAT = 1
+FORMAT = 2  # of entries
 _PACKAGES = (
     *("mmadapt", "torch", "torchvision", "torchaudio", "transformers", "numpy", "pillow"),
     *("decord", "av", "soundfile"),

@@ -1,4 +1,4 @@
-"""One cached sample of one encoder and fusion: a safetensors file with a checksum of its tensors.
+"""One cached sample of one encoder and fusion: a safetensors file with a checksum of its content.
 
 The file is memory-mapped when it is read. bfloat16, which numpy lacks, is kept as the 16-bit
 integers of the same bits.
@@ -19,6 +19,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from mmadapt.types import Features
+
+_DTYPES = {
+    **{"float64": torch.float64, "float32": torch.float32, "float16": torch.float16},
+    **{"bfloat16": torch.bfloat16, "bool": torch.bool, "uint8": torch.uint8, "int8": torch.int8},
+    **{"int16": torch.int16, "int32": torch.int32, "int64": torch.int64},
+}
 
 
 class DamagedEntry(Exception):
@@ -60,14 +66,16 @@ def entry_bytes(features: Features, counts: Sequence[int], dtype: torch.dtype | 
     kept = [level if dtype is None else level.to(dtype) for level in features.levels]
     arrays = {f"level.{number}": _to_numpy(level) for number, level in enumerate(kept)}
     arrays |= {"mask": _to_numpy(features.mask), "item": _to_numpy(features.item)}
-    about = {
-        "counts": list(counts),
-        "dtypes": [_name(level.dtype) for level in features.levels],
-        "kept": [_name(level.dtype) for level in kept],
-        "num_prefix_tokens": features.num_prefix_tokens,
-        "grid": features.grid,
-    }
-    metadata = {"about": json.dumps(about), "crc32": str(_checksum(arrays))}
+    about = json.dumps(
+        {
+            "counts": list(counts),
+            "dtypes": [_name(level.dtype) for level in features.levels],
+            "kept": [_name(level.dtype) for level in kept],
+            "num_prefix_tokens": features.num_prefix_tokens,
+            "grid": features.grid,
+        }
+    )
+    metadata = {"about": about, "crc32": str(_checksum(about, arrays))}
     return save(arrays, metadata=metadata)
 
 
@@ -86,13 +94,13 @@ def read_entry(path: Path, *, check: bool) -> Entry:
         with safe_open(path, framework="np") as opened:
             metadata = opened.metadata() or {}
             arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-        about = json.loads(metadata["about"])
-        if check and int(metadata["crc32"]) != _checksum(arrays):
+        if check and int(metadata["crc32"]) != _checksum(metadata["about"], arrays):
             raise DamagedEntry("its checksum is another")
+        about = json.loads(metadata["about"])
         return Entry(_features(arrays, about), tuple(about["counts"]))
     except FileNotFoundError:
         raise
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError, RuntimeError) as error:
         raise DamagedEntry(str(error).splitlines()[0] if str(error) else "no entry") from error
 
 
@@ -102,7 +110,7 @@ def _features(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> Fea
         tensor = torch.from_numpy(arrays[f"level.{number}"])
         if kept == "bfloat16":
             tensor = tensor.view(torch.bfloat16)
-        levels.append(tensor.to(getattr(torch, dtype)))
+        levels.append(tensor.to(_DTYPES[dtype]))
     grid = about["grid"]
     return Features(
         tuple(levels),
@@ -122,8 +130,8 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _checksum(arrays: Mapping[str, np.ndarray]) -> int:
-    value = 0
+def _checksum(about: str, arrays: Mapping[str, np.ndarray]) -> int:
+    value = zlib.crc32(about.encode())
     for name in sorted(arrays):
         array = arrays[name]
         value = zlib.crc32(f"{name} {array.dtype} {array.shape}".encode(), value)

@@ -1,5 +1,7 @@
+import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 
 from mmadapt.data.features.entry import DamagedEntry, entry_bytes, read_entry, rounded
 from mmadapt.types import Features
@@ -48,6 +50,32 @@ def test_a_changed_byte_is_noticed(tmp_path, where):
     content[where] ^= 0x10
     path.write_bytes(content)
     with pytest.raises(DamagedEntry):
+        read_entry(path, check=True)
+
+
+def test_no_bit_of_the_header_changes_unnoticed(tmp_path):
+    given = features(grid=(1, 2))
+    path = written(tmp_path / "e", given, (2, 1), None)
+    content = path.read_bytes()
+    for place in range(8 + int.from_bytes(content[:8], "little")):
+        changed = bytearray(content)
+        changed[place] ^= 1 << place % 7
+        path.write_bytes(changed)
+        for check in (True, False):  # unchecked, whatever it says, it ends in no other error
+            try:
+                entry = read_entry(path, check=check)
+            except DamagedEntry:
+                continue
+            if check:
+                assert entry.counts == (2, 1) and entry.features.grid == (1, 2)
+                assert entry.features.num_prefix_tokens == 1
+                assert torch.equal(entry.features.levels[1], given.levels[1])
+
+
+def test_an_entry_whose_header_has_no_checksum_is_damaged(tmp_path):
+    path = tmp_path / "e"
+    save_file({"mask": np.ones(1, bool)}, path, {"about": "{}", "crc32": "0"})
+    with pytest.raises(DamagedEntry, match="checksum"):
         read_entry(path, check=True)
 
 
