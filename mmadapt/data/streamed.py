@@ -126,16 +126,27 @@ class _Ahead:
     def __init__(self, stream: Iterator[Drawn]) -> None:
         self.stream = stream
         self.seen: deque[Drawn] = deque()
+        self._end: MMAdaptError | None = None
 
     def __next__(self) -> Drawn:
-        return self.seen.popleft() if self.seen else next(self.stream)
+        return self.seen.popleft() if self.seen else self._read()
 
     def peek(self) -> Iterator[Drawn]:
         """The next samples, none of which is taken."""
         for place in count():
             if place == len(self.seen):
-                self.seen.append(next(self.stream))
+                self.seen.append(self._read())
             yield self.seen[place]
+
+    def _read(self) -> Drawn:
+        """The next of the stream, or the error that has ended it, as often as it is asked for."""
+        if self._end is not None:
+            raise self._end
+        try:
+            return next(self.stream)
+        except MMAdaptError as error:
+            self._end = error
+            raise
 
 
 def _with_target(drawn: Drawn, rng: np.random.Generator) -> Sample:

@@ -184,6 +184,15 @@ def test_a_damaged_shard_is_one_error_with_shard_and_record(workers):
     assert {x.kind for x in failures} == {"wrong"}
 
 
+@pytest.mark.parametrize("size", [1, 4])
+def test_a_damaged_place_after_an_unreadable_sample_is_that_error(size):
+    dataset = dataset_of(Colours(Config(shards=1, bad=[2], torn=3)), buffer=0)
+    dataset.share = Share(size)
+    items = list(islice(dataset, 8))
+    assert [item.id for item in items[:2]] == ["s0", "s1"]
+    assert {str(item.error) for item in items[2:]} == {"part-0:3: is damaged"}
+
+
 def test_one_of_several_references_is_drawn_in_each_pass():
     class Several(Colours):
         def sample(self, record):
