@@ -190,7 +190,7 @@ def _sentence(text: str) -> str:
 def _files_in(path: Path) -> set[str]:
     """The files that a quarantine names already; a half line of a killed run is passed over."""
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     except OSError:
         return set()
     files = set()

@@ -43,6 +43,14 @@ def test_a_resumed_run_names_no_file_again(tmp_path):
     assert text.count("1.mp4") == 1 and json.loads(text.splitlines()[-1])["file"] == "2.mp4"
 
 
+def test_a_line_may_be_cut_within_a_letter(tmp_path):
+    path = tmp_path / "quarantine.jsonl"
+    Quarantine(path, 0.5).watch("train", 10).add([unreadable(1, "é.mp4")])
+    path.write_bytes(path.read_bytes().partition("é".encode())[0] + "é".encode()[:1])
+    Quarantine(path, 0.5).watch("train", 10).add([unreadable(2)])
+    assert json.loads(path.read_bytes().splitlines()[-1])["file"] == "2.mp4"
+
+
 def test_the_run_ends_when_too_large_a_share_is_bad(tmp_path):
     path = tmp_path / "quarantine.jsonl"
     watch = Quarantine(path, 0.4).watch("validation", 10)
