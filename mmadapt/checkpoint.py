@@ -31,6 +31,7 @@ from mmadapt.adapter_files import (
     some_of,
 )
 from mmadapt.errors import AdapterError
+from mmadapt.faults import reason_of
 from mmadapt.unfreeze import names_within
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def save_adapter(model: MultimodalModel, folder: Path, *, writes: bool = True) -
         (staging / CARD).write_text(model_card(model))
         _replace(staging, folder)
     except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        reason = getattr(error, "strerror", None) or reason_of(error)
         raise AdapterError(f"{folder}: cannot be written: {reason}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -242,7 +243,6 @@ def push_adapter(model: MultimodalModel, repo_id: str, *, private: bool, token: 
         AdapterError: the hub refuses or cannot be reached.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
 
     api = HfApi(token=token)
     with tempfile.TemporaryDirectory() as scratch:
@@ -250,5 +250,5 @@ def push_adapter(model: MultimodalModel, repo_id: str, *, private: bool, token: 
         try:
             api.create_repo(repo_id, private=private, exist_ok=True)
             return str(api.upload_folder(repo_id=repo_id, folder_path=Path(scratch) / "adapter"))
-        except (HfHubHTTPError, OSError) as error:
-            raise AdapterError(f"{repo_id}: upload failed: {str(error).splitlines()[0]}") from error
+        except Exception as error:  # those of the transport are of httpx, and no OSError
+            raise AdapterError(f"{repo_id}: upload failed: {reason_of(error)}") from error

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mmadapt.contracts import Encoder, Fusion, FusionContext, Head, encoder_info
 from mmadapt.errors import AdapterError, RecipeError
+from mmadapt.faults import reason_of
 from mmadapt.lm import load_lm, load_tokenizer
 from mmadapt.model import MultimodalModel
 from mmadapt.recipe import LMPart, Recipe, ResolvedRecipe, load_recipe, resolve
@@ -266,17 +267,15 @@ def adapter_folder(folder: str | Path, revision: str | None = None) -> Path:
 
 def _download(repo_id: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
         patterns = ["*.safetensors", "*.yaml", "*.json", "*.md"]
         with offline(not hub_is_reachable()):
             return Path(snapshot_download(repo_id, revision=revision, allow_patterns=patterns))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except Exception as error:  # those of the transport are of httpx, and no OSError
         raise AdapterError(
             f"{repo_id}{f' ({revision})' if revision else ''} is neither a folder nor an adapter "
-            "that the hub gives: "
-            f"{str(error).splitlines()[0]}"
+            f"that the hub gives: {reason_of(error)}"
         ) from error
 
 

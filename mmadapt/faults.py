@@ -71,5 +71,15 @@ def explanation(error: Exception, advice: str = "") -> str | None:
     return None
 
 
+def reason_of(error: BaseException) -> str:
+    """The first line of what an error says; its kind where it says nothing.
+
+    Example:
+        >>> reason_of(ValueError("no such file\\nin this folder")), reason_of(MemoryError())
+        ('no such file', 'MemoryError')
+    """
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def _first_line(text: str) -> str:
     return text.strip().splitlines()[0] if text.strip() else text

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from mmadapt.errors import MissingDependency, ModelError
+from mmadapt.faults import reason_of
 
 
 def add_lora(lm: nn.Module, options: Mapping[str, Any]) -> Callable[[], None]:
@@ -42,7 +43,7 @@ def add_lora(lm: nn.Module, options: Mapping[str, Any]) -> Callable[[], None]:
     try:
         inject_adapter_in_model(config, lm)
     except ValueError as error:
-        raise ModelError(f"lm.lora: {str(error).splitlines()[0]}") from error
+        raise ModelError(f"lm.lora: {reason_of(error)}") from error
     for parameter in lm.parameters():
         is_new = id(parameter) not in frozen
         parameter.requires_grad_(is_new)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmadapt.errors import ModelError
+from mmadapt.faults import reason_of
 
 if TYPE_CHECKING:
     from mmadapt.model import MultimodalModel
@@ -63,7 +64,7 @@ def place(model: MultimodalModel, device: str | torch.device | None = None) -> N
     except (RuntimeError, AssertionError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
-        reason = str(error).strip().splitlines()[0]
+        reason = reason_of(error)
         raise ModelError(f"device {device} cannot be used: {reason}") from error
 
 

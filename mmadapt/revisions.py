@@ -70,13 +70,12 @@ def commit_of(name: str, revision: str | None = None, kind: str = "model") -> st
         The hub's answer; without one, what was downloaded last; None where neither is known.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
 
     if hub_is_reachable():
         try:
             ask = HfApi().dataset_info if kind == "dataset" else HfApi().model_info
             return ask(name, revision=revision, timeout=_SECONDS).sha
-        except (HfHubHTTPError, OSError, ValueError):  # the download will say why
+        except Exception:  # of httpx too, which are no OSError; the download will say why
             pass
     return _commit_in_cache(name, revision or "main", kind)
 

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from mmadapt.errors import ModelError
+from mmadapt.faults import explanation, reason_of
 from mmadapt.registry import get_registry
 
 T = TypeVar("T")
@@ -23,6 +24,7 @@ _CODE = (
     "it brings Python code of its own that would have to be executed; for an LM that you trust, "
     "set lm.trust_remote_code: true and pass --allow-code"
 )
+_SMALLER = "use a smaller model, set lm.dtype: bfloat16, or end what else uses the memory"
 _untrained: ContextVar[bool] = ContextVar("untrained", default=False)
 
 
@@ -81,10 +83,14 @@ def load_pretrained(load: Callable[..., T], model: str, **options: Any) -> T:
             advice = "the hub cannot be reached; give the path of a downloaded folder instead"
         elif "trust_remote_code" in str(error):
             advice = _CODE
+        elif (fault := explanation(error, _SMALLER)) is not None:
+            advice = fault
         elif isinstance(error, (OSError, ValueError, KeyError, ImportError)):
-            advice = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+            advice = reason_of(error)
         else:
-            advice = f"its files are damaged: {type(error).__name__}: {str(error).splitlines()[0]}"
+            kind, reason = type(error).__name__, reason_of(error)
+            said = kind if reason == kind else f"{kind}: {reason}"
+            advice = f"its files are damaged: {said}"
         raise ModelError(f"model {model} cannot be loaded: {advice}") from error
 
 

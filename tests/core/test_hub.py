@@ -42,6 +42,10 @@ class Client:
         return ask
 
 
+class Transport(Exception):
+    """What the hub's client lets through: errors of httpx, which are no OSError."""
+
+
 @pytest.fixture
 def asked(monkeypatch):
     found = []
@@ -57,7 +61,9 @@ def test_the_hub_names_the_commit(asked):
     assert second == ("dataset_info", "org/b", {"revision": None, **wait})
 
 
-@pytest.mark.parametrize("error", [TimeoutError("slow"), ValueError("no such name")])
+@pytest.mark.parametrize(
+    "error", [TimeoutError("slow"), ValueError("no such name"), Transport("reset")]
+)
 def test_where_the_hub_fails_what_was_downloaded_last_counts(asked, monkeypatch, tmp_path, error):
     monkeypatch.setattr(huggingface_hub, "HfApi", Client([], error))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
@@ -125,6 +131,15 @@ def test_what_the_hub_does_not_have_is_said(weights, tmp_path):
         mmadapt.load(tmp_path / "lm", revision="v1")
 
 
+def test_an_error_of_the_transport_is_said_too(weights, monkeypatch):
+    def fail(*_, **__):
+        raise Transport
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+    with pytest.raises(AdapterError, match=r"that the hub gives: Transport$"):
+        mmadapt.load("org/adapter")
+
+
 def test_no_pickle_is_fetched_with_an_adapter(weights, monkeypatch, tmp_path):
     taken = []
     fetch = huggingface_hub.snapshot_download
@@ -159,3 +174,7 @@ def test_what_is_pushed_is_the_adapter_alone_and_private(asked, monkeypatch, tmp
     monkeypatch.setattr(huggingface_hub, "HfApi", Client([], refusal))
     with pytest.raises(AdapterError, match="org/mine: upload failed: you may not"):
         model.push_to_hub("org/mine")
+    for error, said in ((Transport("reset\nby peer"), "reset"), (Transport(), "Transport")):
+        monkeypatch.setattr(huggingface_hub, "HfApi", Client([], error))
+        with pytest.raises(AdapterError, match=f"org/mine: upload failed: {said}$"):
+            model.push_to_hub("org/mine")

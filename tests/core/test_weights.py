@@ -7,6 +7,7 @@ import socket
 import time
 
 import pytest
+import torch
 from huggingface_hub import constants
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -83,3 +84,22 @@ def test_code_of_a_model_is_neither_run_nor_asked_about(tmp_path, monkeypatch):
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("it asked"))
     with pytest.raises(ModelError, match=r"lm\.trust_remote_code: true and pass --allow-code"):
         load_pretrained(AutoConfig.from_pretrained, str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), "the memory of the GPU does not suffice"),
+        (RuntimeError("[alloc] DefaultCPUAllocator: can't allocate"), "this machine does not"),
+        (MemoryError(), "the memory of this machine does not suffice: use a smaller model"),
+        (AssertionError(), "its files are damaged: AssertionError$"),
+        (RuntimeError("no header\nat all"), "its files are damaged: RuntimeError: no header$"),
+        (OSError(), "OSError$"),
+    ],
+)
+def test_what_goes_wrong_while_loading_is_named(tmp_path, error, said):
+    def load(place):
+        raise error
+
+    with pytest.raises(ModelError, match=said):
+        load_pretrained(load, str(tmp_path))
