@@ -108,7 +108,8 @@ class Entry:
         except ModuleNotFoundError as error:
             missing = (error.name or "").partition(".")[0]
             if not missing or missing == module_name.partition(".")[0]:
-                raise PluginError(f"{self} has no code at {self.target}: {error}") from error
+                text = f"{self}: no module '{error.name}' in the current folder or on Python's path"
+                raise PluginError(text) from error
             raise MissingDependency(str(self), missing) from error
         except (Exception, SystemExit) as error:
             raise PluginError(f"{self} fails at {self.target}: {first_line(error)}") from error

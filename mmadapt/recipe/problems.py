@@ -216,8 +216,11 @@ def _joined(findings: list[_Finding]) -> list[Problem]:
     groups: dict[tuple[Steps, str], list[_Finding]] = {}
     for finding in findings:
         groups.setdefault((finding.path, finding.what), []).append(finding)
+    meant = {(*item.path[:-1], item.hint) for item in findings if item.path}
     problems = []
     for (path, what), group in groups.items():
+        if what == "missing" and (*path[:-1], f"did you mean '{path[-1]}'?") in meant:
+            continue  # it is there, misspelt
         is_explained = any(
             len(other) > len(path) and other[: len(path)] == path for other, _ in groups
         )

@@ -168,3 +168,8 @@ def test_replaced_keys_are_resolved_and_the_others_keep_their_places(write):
     assert (changed.name, fusion.name, fusion.config.scales) == ("other", "b", ())
     assert changed.folder_of(("lm", "model")) == file.parent
     assert recipe.fusions[0].name == "adem"
+
+
+def test_a_misspelt_key_is_not_missing_as_well(write):
+    [line] = problems(write(RECIPE.replace('model: "org/vit"', 'modell: "org/vit"')))
+    assert "did you mean 'model'?" in line

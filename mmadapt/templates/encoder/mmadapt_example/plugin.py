@@ -11,5 +11,5 @@ def register_encoders(register: Register) -> None:
     register(
         "example",
         "mmadapt_example.encoder:ExampleEncoder",
-        "one line for `mmadapt plugins`",
+        "the encoder example",
     )

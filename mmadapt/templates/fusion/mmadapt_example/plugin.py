@@ -11,5 +11,5 @@ def register_fusions(register: Register) -> None:
     register(
         "example",
         "mmadapt_example.fusion:ExampleFusion",
-        "one line for `mmadapt plugins`",
+        "the fusion example",
     )

@@ -11,5 +11,5 @@ def register_heads(register: Register) -> None:
     register(
         "example",
         "mmadapt_example.head:ExampleHead",
-        "one line for `mmadapt plugins`",
+        "the head example",
     )

@@ -11,5 +11,5 @@ def register_metrics(register: Register) -> None:
     register(
         "example",
         "mmadapt_example.metric:ExampleMetric",
-        "one line for `mmadapt plugins`",
+        "the metric example",
     )

@@ -11,5 +11,5 @@ def register_sources(register: Register) -> None:
     register(
         "example",
         "mmadapt_example.source:ExampleSource",
-        "one line for `mmadapt plugins`",
+        "the source example",
     )
