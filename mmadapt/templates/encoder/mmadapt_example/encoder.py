@@ -54,7 +54,7 @@ class ExampleEncoder(Encoder):
     """Patches through transformer blocks of random weights: load your own in `__init__`.
 
     Args:
-        config: an `ExampleConfig`.
+        config: options, an instance of `ExampleConfig`.
     """
 
     Config = ExampleConfig

@@ -27,7 +27,7 @@ class ExampleFusion(Fusion):
     """Adds tanh(gate) * scale * mean(media) * x to what each MLP gives, x being what it read.
 
     Args:
-        config: an `ExampleConfig`.
+        config: options, an instance of `ExampleConfig`.
         context: sizes of the LM and of the encoders served.
     """
 

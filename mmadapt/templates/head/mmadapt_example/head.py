@@ -23,7 +23,7 @@ class ExampleHead(Head):
     """Teaches the LM to continue a prompt; the first line of what it says is the answer.
 
     Args:
-        config: an `ExampleConfig`.
+        config: options, an instance of `ExampleConfig`.
     """
 
     Config = ExampleConfig

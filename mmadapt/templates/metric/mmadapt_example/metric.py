@@ -26,7 +26,7 @@ class ExampleMetric(Metric):
     """F1 of the words of an answer against its best reference, 0 to 1, averaged over samples.
 
     Args:
-        config: an `ExampleConfig`.
+        config: options, an instance of `ExampleConfig`.
     """
 
     Config = ExampleConfig

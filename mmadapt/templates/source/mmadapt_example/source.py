@@ -26,7 +26,7 @@ class ExampleSource(Source):
     """Lines such as `pictures/1.png<tab>a red ball`.
 
     Args:
-        config: an `ExampleConfig`.
+        config: options, an instance of `ExampleConfig`.
 
     Raises:
         DataError: with file, line and reason.
