@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,68 +14,27 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
 from mmadapt.attach import Attachment
+from mmadapt.building import building, fusion_path
 from mmadapt.composition import fusion_context, refuse_reserved_names
 from mmadapt.configurations import Configurations, placed
 from mmadapt.contracts import EncoderInfo, Fusion
 from mmadapt.data.length import InsertedTokens
-from mmadapt.errors import MMAdaptError, RecipeError
+from mmadapt.errors import MMAdaptError, PluginError, RecipeError
 from mmadapt.feature_refusals import refuse_recipe
 from mmadapt.inserted import inserted_by
 from mmadapt.lm import load_config, load_tokenizer
 from mmadapt.lora import add_lora
 from mmadapt.previews import previews, sources_here
 from mmadapt.recipe import Recipe, ResolvedRecipe, resolve
-from mmadapt.report import trainable_rows
+from mmadapt.report import Report
 from mmadapt.start import start_folder
 from mmadapt.text import plain_ids
-from mmadapt.towers import meta_tower, unfrozen_sizes
+from mmadapt.towers import meta_towers, unfrozen_sizes
 from mmadapt.types import Features, State, TextInputs
 from mmadapt.weights import untrained
 
 _TEXT, _UNKNOWN_TOKENS = 16, 16  # text positions, and tokens of an encoder that cannot say its grid
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
-
-
-@dataclass
-class Report:
-    """What a dry run found; `joints` are the shapes where one module hands over to another."""
-
-    name: str
-    trainable: dict[str, int]
-    kinds: dict[str, int]
-    trainable_parameters: int
-    total_parameters: int | None
-    joints: list[tuple[str, list[int]]]
-    previews: list[str]
-    departures: list[str]
-    memory_bytes: dict[str, int]
-    notes: list[str] = field(default_factory=list)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain data for JSON."""
-        return asdict(self)
-
-    def __str__(self) -> str:
-        lines = [self.name, "", *self._trainable_lines(), "", "joints"]
-        joints = dict.fromkeys((re.sub(r"\[\d+\]", "[*]", what), str(x)) for what, x in self.joints)
-        wide = max((len(what) for what, _ in joints), default=0)
-        lines += [f"  {what:<{wide}}  {shape[1:-1].replace(', ', ' x ')}" for what, shape in joints]
-        lines += ["", "memory (weights, gradients and optimiser; activations come on top)"]
-        lines += [f"  {part}: {size / 2**20:,.1f} MiB" for part, size in self.memory_bytes.items()]
-        lines += ["", "samples ([…] is what the LM learns to say)"]
-        lines += [f"  {preview}" for preview in self.previews]
-        lines += ["", "departures:", *(f"  - {text}" for text in self.departures or ["none"])]
-        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
-
-    def _trainable_lines(self) -> list[str]:
-        rows = trainable_rows(self.kinds, self.trainable)
-        width = max((len(what) for what, _ in rows), default=0)
-        share = ""
-        if self.total_parameters:
-            part = self.trainable_parameters / self.total_parameters
-            share = f"  ({part:.3%} of {self.total_parameters:,})"
-        rows.append(("total", f"{self.trainable_parameters:>15,}{share}"))
-        return ["trainable parameters", *(f"  {what:<{width}}  {count}" for what, count in rows)]
 
 
 def dry_run(recipe: Recipe | ResolvedRecipe, allow_code: bool = False) -> Report:
@@ -92,7 +50,7 @@ def dry_run(recipe: Recipe | ResolvedRecipe, allow_code: bool = False) -> Report
     files = Configurations(parts)
     lm = _meta_lm(parts, files)
     configs = {name: placed(part.config, files) for name, part in recipe.encoders.items()}
-    infos = {name: part.cls.info(configs[name]) for name, part in recipe.encoders.items()}
+    infos = _infos(recipe, configs)
     tokenize, notes = _tokenizer(parts, files)
     fusions = _meta_fusions(recipe, lm, infos, tokenize)
     if parts.data.cache:
@@ -104,10 +62,12 @@ def dry_run(recipe: Recipe | ResolvedRecipe, allow_code: bool = False) -> Report
         for name, parameter in fusion.named_parameters():
             trainable[f"fusions.{fusion.name}.{name}"] = parameter.numel()
             kinds[f"{fusion.name}: {fusion.kind_of(name)}"] += parameter.numel()
-    models = {name: getattr(config, "model", None) for name, config in configs.items()}
-    towers = {name: meta_tower(model) for name, model in models.items() if model is not None}
-    unknown = [name for name in models if name not in towers]
-    notes += [f"encoder '{name}' does not say its size, so there is no total" for name in unknown]
+    towers = meta_towers(recipe, configs)
+    unknown = [name for name in configs if name not in towers]
+    notes += [
+        f"encoder '{name}' cannot be counted without its weights, so there is no total"
+        for name in unknown
+    ]
     whole = [lm, *towers.values(), *fusions]
     total = sum(p.numel() for part in whole for p in part.parameters())
     for name, size in unfrozen_sizes(parts, towers, infos, fusions).items():
@@ -115,6 +75,7 @@ def dry_run(recipe: Recipe | ResolvedRecipe, allow_code: bool = False) -> Report
         kinds[f"{name.split('.')[1]}: unfrozen blocks"] += size
     joints = _joints(parts, lm, fusions, infos)
     sources, missing = sources_here(recipe)
+    stopping = _start_errors(parts, fusions)
     lm_bytes = sum(p.numel() for p in lm.parameters()) * _BYTES.get(parts.lm.dtype, 4)
     adapter = sum(trainable.values()) * 4
     return Report(
@@ -126,9 +87,28 @@ def dry_run(recipe: Recipe | ResolvedRecipe, allow_code: bool = False) -> Report
         joints,
         previews(recipe, sources, lm, infos, partial(_inserted, recipe, lm, infos, tokenize)),
         [*parts.departures.values(), *(text for fusion in fusions for text in fusion.departures())],
+        any(type(fusion).departures is not Fusion.departures for fusion in fusions),
         {"lm": lm_bytes, "adapter": adapter, "gradients": adapter, "optimiser": 2 * adapter},
-        [*files.notes(), *notes, *missing, *_start_notes(parts, fusions)],
+        [
+            *files.notes(),
+            *notes,
+            *(one.note for one in missing),
+            *(f"training will not start: {error}" for error in stopping),
+        ],
+        [
+            *([] if "train" in recipe.sources else ["the recipe has no data.train"]),
+            *(one.reason for one in missing),
+            *(str(error).splitlines()[0].partition("; ")[0] for error in stopping),
+        ],
     )
+
+
+def _infos(recipe: ResolvedRecipe, configs: Mapping[str, Any]) -> dict[str, EncoderInfo]:
+    infos = {}
+    for name, part in recipe.encoders.items():
+        with building(recipe.recipe, ("encoders", name), part):
+            infos[name] = part.cls.info(configs[name])
+    return infos
 
 
 def _tokenizer(recipe: Recipe, files: Configurations) -> tuple[Any, list[str]]:
@@ -175,7 +155,7 @@ def _inserted(
     try:
         with untrained():
             made = _meta_fusions(recipe, lm, infos, tokenize, "cpu")
-    except (RuntimeError, ValueError, TypeError):  # one that needs the LM's weights
+    except (PluginError, RuntimeError, ValueError, TypeError):  # one that needs the LM's weights
         return InsertedTokens()
     return inserted_by({fusion.name: fusion.eval() for fusion in made}, served, infos)
 
@@ -188,25 +168,27 @@ def _meta_fusions(
     device: str = "meta",
 ) -> list[Fusion]:
     fusions = []
-    for part, resolved in zip(recipe.recipe.fusions, recipe.fusions, strict=True):
+    parts = recipe.recipe
+    for index, (part, resolved) in enumerate(zip(parts.fusions, recipe.fusions, strict=True)):
         served = {name: infos[name] for name in part.encoders or infos}
-        with torch.device(device):
+        path = fusion_path(parts, index)
+        with building(parts, path, resolved), torch.device(device):
             context = fusion_context(str(part.name), lm, None, served)
             context = replace(context, tokenize=tokenize)
             fusions.append(resolved.cls(resolved.config, context))
     return fusions
 
 
-def _start_notes(recipe: Recipe, fusions: Sequence[Fusion]) -> list[str]:
+def _start_errors(recipe: Recipe, fusions: Sequence[Fusion]) -> list[MMAdaptError]:
     """What training would miss and a dry run does not: stages are checked before any is trained."""
-    notes = []
+    found = []
     checks: list[Callable[[], object]] = [partial(start_folder, recipe)]
     for check in checks + [fusion.check_start for fusion in fusions]:
         try:
             check()
         except MMAdaptError as error:
-            notes.append(f"training will not start: {error}")
-    return notes
+            found.append(error)
+    return found
 
 
 def _joints(

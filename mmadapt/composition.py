@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from mmadapt.building import building, fusion_path
 from mmadapt.contracts import Encoder, Fusion, FusionContext, Head, encoder_info
 from mmadapt.errors import AdapterError, RecipeError
 from mmadapt.faults import reason_of
@@ -93,12 +94,23 @@ def _composed(
         recipe,
         lm if isinstance(lm, PreTrainedModel) else load_lm(recipe.recipe.lm, allow_code),
         tokenizer if tokenizer is not None else _load_tokenizer(recipe.recipe.lm, lm, allow_code),
-        {
-            name: built[name] if name in built else part.cls(part.config)
-            for name, part in recipe.encoders.items()
-        },
-        head if isinstance(head, Head) else recipe.head.cls(recipe.head.config),
+        _build_encoders(recipe, built),
+        head if isinstance(head, Head) else _build_head(recipe),
     )
+
+
+def _build_encoders(recipe: ResolvedRecipe, built: Mapping[str, Encoder]) -> dict[str, Encoder]:
+    """The encoders in the recipe's order, those that are built already as they are."""
+    encoders = {}
+    for name, part in recipe.encoders.items():
+        with building(recipe.recipe, ("encoders", name), part):
+            encoders[name] = built[name] if name in built else part.cls(part.config)
+    return encoders
+
+
+def _build_head(recipe: ResolvedRecipe) -> Head:
+    with building(recipe.recipe, ("head",), recipe.head):
+        return cast(Head, recipe.head.cls(recipe.head.config))
 
 
 def _build(
@@ -115,11 +127,13 @@ def _build(
         head.check_tokenizer(tokenizer)
     fusions: list[Fusion] = []
     served: dict[str, list[str]] = {}
-    for part, resolved_part in zip(recipe.fusions, resolved.fusions, strict=True):
+    pairs = zip(recipe.fusions, resolved.fusions, strict=True)
+    for index, (part, resolved_part) in enumerate(pairs):
         served[str(part.name)] = list(part.encoders or encoders)
         infos = {name: encoder_info(encoders[name]) for name in served[str(part.name)]}
         context = fusion_context(str(part.name), lm, tokenizer, infos)
-        fusions.append(resolved_part.cls(resolved_part.config, context))
+        with building(recipe, fusion_path(recipe, index), resolved_part):
+            fusions.append(resolved_part.cls(resolved_part.config, context))
     model = MultimodalModel(
         lm,
         tokenizer,

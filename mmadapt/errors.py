@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mmadapt.redact import redacted
 
+DEBUG_VARIABLE = "MMADAPT_DEBUG"  # set, the command line shows tracebacks
 _LONGEST_WORD = 200  # that is compared with others
 _LONGEST_REASON = 1000
 

@@ -13,6 +13,7 @@ from torch._guards import active_fake_mode
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 from transformers import AutoModelForCausalLM
 
+from mmadapt.building import building, fusion_path
 from mmadapt.composition import fusion_context
 from mmadapt.configurations import Configurations, placed
 from mmadapt.contracts import Encoder, Source, encoder_info
@@ -53,14 +54,16 @@ def untrained_model(resolved: ResolvedRecipe, tokenize: Any = None) -> Multimoda
     recipe = resolved.recipe
     files = Configurations(recipe)
     lm = _untrained_lm(recipe.lm, files)
-    encoders = {
-        name: part.cls(placed(part.config, files)) for name, part in resolved.encoders.items()
-    }
+    encoders = {}
+    for name, part in resolved.encoders.items():
+        with building(recipe, ("encoders", name), part):
+            encoders[name] = part.cls(placed(part.config, files))
     served = {str(part.name): list(part.encoders or encoders) for part in recipe.fusions}
-    fusions = [
-        part.cls(part.config, _context(name, lm, {n: encoders[n] for n in served[name]}, tokenize))
-        for name, part in zip(served, resolved.fusions, strict=True)
-    ]
+    fusions = []
+    for index, (name, part) in enumerate(zip(served, resolved.fusions, strict=True)):
+        context = _context(name, lm, {n: encoders[n] for n in served[name]}, tokenize)
+        with building(recipe, fusion_path(recipe, index), part):
+            fusions.append(part.cls(part.config, context))
     head = resolved.head.cls(resolved.head.config)
     options = {"lm_dropout": recipe.lm.dropout, "lora": recipe.lm.lora}
     model = MultimodalModel(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -28,28 +29,50 @@ SHOWN = 3
 UNKNOWN_SHARE = 0.25  # of what the previews learn
 
 
+@dataclass(frozen=True)
+class Missing:
+    """A split whose data are not here.
+
+    Args:
+        reason: a few words.
+        note: what was looked for, where, and what came of it.
+    """
+
+    reason: str
+    note: str
+
+
 def sources_here(
     recipe: ResolvedRecipe,
-) -> tuple[dict[str, Source | StreamedSource], list[str]]:
-    """The sources of a recipe whose files are here, by split, and a note on each other one.
+) -> tuple[dict[str, Source | StreamedSource], list[Missing]]:
+    """The sources of a recipe whose files are here, by split, and what is said of the others.
 
     Raises:
         MMAdaptError: data that are here cannot be used.
     """
     found: dict[str, Source | StreamedSource] = {}
-    notes = []
+    missing = []
     for split, part in recipe.sources.items():
         try:
             found[split] = build_training_source(part, recipe.recipe.data)
             if split == "train":
                 refuse_stream(recipe.recipe, found[split])
         except MissingDependency as error:
-            notes.append(f"data.{split} was not checked: {error}")
+            note = f"data.{split} was not checked: {error}"
+            missing.append(Missing(f"data.{split}: {error}", note))
         except DataError as error:
             if Path(error.file).expanduser().exists():
                 raise
-            notes.append(f"data.{split} is missing here, so it was not checked: {error}")
-    return found, notes
+            missing.append(_missing(split, error))
+    return found, missing
+
+
+def _missing(split: str, error: DataError) -> Missing:
+    place = Path(error.file).expanduser()
+    note = f"data.{split} is missing here, so it was not checked: {error}"
+    if not place.is_absolute():
+        note += f"; looked for in the current folder, {Path.cwd()}"
+    return Missing(f"data.{split} is missing: {error.file}", note)
 
 
 def previews(

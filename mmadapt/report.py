@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 ROWS = {
@@ -13,6 +14,84 @@ ROWS = {
     "blind_swapped": "media swapped",
     "blind_trained": "trained without media",
 }
+
+
+@dataclass
+class Report:
+    """What a dry run found.
+
+    Args:
+        name: of the recipe.
+        trainable: sizes of what is trained, by name.
+        kinds: the same summed up by kind.
+        trainable_parameters: their sum.
+        total_parameters: with all that is frozen; None where an encoder cannot be counted.
+        joints: the shapes where one module hands over to another.
+        previews: samples with their label mask.
+        departures: from the published methods, one sentence each.
+        has_published_method: whether any fusion compares itself with one.
+        memory_bytes: of weights, gradients and optimiser, without encoders.
+        notes: what is worth knowing and no mistake.
+        obstacles: why training will not start here, a few words each; empty where it will.
+    """
+
+    name: str
+    trainable: dict[str, int]
+    kinds: dict[str, int]
+    trainable_parameters: int
+    total_parameters: int | None
+    joints: list[tuple[str, list[int]]]
+    previews: list[str]
+    departures: list[str]
+    has_published_method: bool
+    memory_bytes: dict[str, int]
+    notes: list[str] = field(default_factory=list)
+    obstacles: list[str] = field(default_factory=list)
+
+    @property
+    def verdict(self) -> str:
+        """`ok`, and what stands in the way of training here, if anything does."""
+        if not self.obstacles:
+            return "ok"
+        more = f" (and {len(self.obstacles) - 1} more)" if len(self.obstacles) > 1 else ""
+        return f"ok, but training will not start: {self.obstacles[0]}{more}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        lines = [self.name, "", *self._trainable_lines(), "", "joints"]
+        joints = dict.fromkeys((re.sub(r"\[\d+\]", "[*]", what), str(x)) for what, x in self.joints)
+        wide = max((len(what) for what, _ in joints), default=0)
+        lines += [f"  {what:<{wide}}  {shape[1:-1].replace(', ', ' x ')}" for what, shape in joints]
+        lines += ["", "samples ([…] is what the LM learns to say)"]
+        lines += [f"  {preview}" for preview in self.previews]
+        if self.departures or self.has_published_method:
+            lines += ["", "departures:", *(f"  - {text}" for text in self.departures or ["none"])]
+        if self.notes:
+            lines += ["", *(f"note: {note}" for note in self.notes)]
+        return "\n".join(lines)
+
+    def static_memory(self) -> str:
+        """What stays in memory, for where a step cannot be estimated."""
+        rows = [f"  {part}: {size / 2**20:,.1f} MiB" for part, size in self.memory_bytes.items()]
+        return "\n".join(["memory (encoders and activations come on top)", *rows])
+
+    def _trainable_lines(self) -> list[str]:
+        share = ""
+        if self.total_parameters:
+            part = self.trainable_parameters / self.total_parameters
+            share = f"  ({part:.3%} of {self.total_parameters:,})"
+        kinds = [(kind, f"{count:>15,}") for kind, count in self.kinds.items()]
+        kinds.append(("total", f"{self.trainable_parameters:>15,}{share}"))
+        tensors = tensor_rows(self.trainable)
+        width = max(len(what) for what, _ in kinds + tensors)
+
+        def lines(rows: Sequence[tuple[str, str]]) -> list[str]:
+            return [f"  {what:<{width}}  {count}" for what, count in rows]
+
+        return ["trainable parameters", *lines(kinds), "", "the same by tensor", *lines(tensors)]
 
 
 def score_table(result: Mapping[str, Any]) -> str:
@@ -48,20 +127,17 @@ def example_lines(predictions: Sequence[Mapping[str, Any]], count: int) -> str:
     return "\n".join(lines).rstrip()
 
 
-def trainable_rows(
-    kinds: Mapping[str, int], parameters: Mapping[str, int]
-) -> list[tuple[str, str]]:
-    """What trains, by kind, then by name, the like parts of all layers in one row.
+def tensor_rows(parameters: Mapping[str, int]) -> list[tuple[str, str]]:
+    """What trains by name, the like parts of all layers in one row.
 
     Args:
-        kinds: parameters of each kind.
         parameters: sizes by name.
 
     Example:
-        >>> trainable_rows({"mine: gates": 2}, {"gate.0.x": 1, "gate.1.x": 1})
-        [('mine: gates', '              2'), ('  gate.*.x', '              2  (2 x 1)')]
+        >>> tensor_rows({"gate.0.x": 1, "gate.1.x": 1})
+        [('gate.*.x', '              2  (2 x 1)')]
     """
-    rows = [(kind, f"{count:>15,}") for kind, count in kinds.items()]
+    rows = []
     sizes: dict[str, Counter[int]] = defaultdict(Counter)
     for name, size in parameters.items():
         sizes[re.sub(r"\.\d+(?=\.|$)", ".*", name)][size] += 1
@@ -69,7 +145,7 @@ def trainable_rows(
         terms = " + ".join(f"{times} x {size:,}" for size, times in found.items())
         count = sum(size * times for size, times in found.items())
         repeated = f"  ({terms})" if found.total() > 1 else ""
-        rows.append((f"  {name}", f"{count:>15,}{repeated}"))
+        rows.append((name, f"{count:>15,}{repeated}"))
     return rows
 
 

@@ -9,10 +9,12 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel
 
-from mmadapt.contracts import EncoderInfo, Fusion
-from mmadapt.recipe import Recipe
+from mmadapt.contracts import Encoder, EncoderInfo, Fusion
+from mmadapt.errors import ModelError
+from mmadapt.ledger import imagined
+from mmadapt.recipe import Recipe, ResolvedRecipe
 from mmadapt.unfreeze import read_blocks
-from mmadapt.weights import load_pretrained
+from mmadapt.weights import load_pretrained, untrained
 
 
 def meta_tower(model: str) -> nn.Module:
@@ -25,6 +27,34 @@ def meta_tower(model: str) -> nn.Module:
     with torch.device("meta"):
         tower: Any = AutoModel.from_config(getattr(whole, "vision_config", whole))
     return tower.get_encoder() if whole.is_encoder_decoder else tower
+
+
+def meta_towers(recipe: ResolvedRecipe, configs: Mapping[str, Any]) -> dict[str, nn.Module]:
+    """The media model of each encoder, without values; one that cannot be built so is left out.
+
+    Args:
+        recipe: whose encoders are meant.
+        configs: their options by name.
+
+    Raises:
+        ModelError: the configuration of a model cannot be had.
+    """
+    towers = {}
+    for name, part in recipe.encoders.items():
+        model, failure = getattr(configs[name], "model", None), None
+        if isinstance(model, str):
+            try:
+                towers[name] = meta_tower(model)
+                continue
+            except ModelError as error:  # unless the encoder knows where its model is
+                failure = error
+        try:
+            with imagined(), untrained():
+                towers[name] = part.cls(configs[name])
+        except Exception:  # a stranger's code may raise anything where tensors hold nothing
+            if failure is not None:
+                raise failure from None
+    return towers
 
 
 def unfrozen_sizes(
@@ -52,9 +82,10 @@ def unfrozen_sizes(
     for entry, numbers in zip(recipe.train.unfreeze, chosen, strict=True):
         if entry.encoder not in towers:
             continue  # of unknown size
-        blocks = _blocks(towers[entry.encoder], depths[entry.encoder])
+        tower = towers[entry.encoder]
         for number in numbers:
-            size = sum(parameter.numel() for parameter in blocks[number].parameters())
+            block = _block(tower, number, depths[entry.encoder])
+            size = sum(parameter.numel() for parameter in block.parameters())
             sizes[f"encoders.{entry.encoder}.block.{number}"] = size
     return sizes
 
@@ -64,7 +95,9 @@ def _levels(fusion: Fusion, encoder: str) -> Sequence[Any]:
     return [] if info is None else fusion.levels(info)
 
 
-def _blocks(tower: nn.Module, count: int) -> nn.ModuleList:
+def _block(tower: nn.Module, number: int, count: int) -> nn.Module:
+    if isinstance(tower, Encoder):
+        return tower.block(number)
     return next(
         part for part in tower.modules() if isinstance(part, nn.ModuleList) and len(part) == count
-    )
+    )[number]

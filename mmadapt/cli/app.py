@@ -22,11 +22,10 @@ from mmadapt.cli.reproduce import reproduce
 from mmadapt.cli.schema import schema
 from mmadapt.cli.show import show
 from mmadapt.cli.train import train
-from mmadapt.errors import MMAdaptError, RecipeError, Stopped
+from mmadapt.errors import DEBUG_VARIABLE, MMAdaptError, RecipeError, Stopped
 from mmadapt.redact import redacted
 
 INTERRUPTED = 130
-DEBUG_VARIABLE = "MMADAPT_DEBUG"
 _FILE_TROUBLE = {
     errno.EACCES,
     errno.EDQUOT,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, is_dataclass
 from typing import Annotated, Any
 
@@ -42,7 +43,7 @@ def check(
 
 def _checked(file: str, overrides: list[str], allow_code: bool, memory: bool) -> dict[str, Any]:
     """Check one recipe; its mistakes are part of the result, so that the others are checked too."""
-    from mmadapt.errors import MMAdaptError, Problem, RecipeError
+    from mmadapt.errors import DEBUG_VARIABLE, MMAdaptError, Problem, RecipeError
     from mmadapt.recipe import load_and_resolve
 
     try:
@@ -58,6 +59,8 @@ def _checked(file: str, overrides: list[str], allow_code: bool, memory: bool) ->
     except RecipeError as error:
         return {"recipe": file, "ok": False, "problems": [asdict(item) for item in error.problems]}
     except MMAdaptError as error:
+        if os.environ.get(DEBUG_VARIABLE):
+            raise
         problem = Problem(file, 0, 0, "", str(error))
         return {"recipe": file, "ok": False, "problems": [asdict(problem)]}
     return {"recipe": file, "ok": True, "report": report, "memory": estimated}
@@ -76,9 +79,12 @@ def _print(result: dict[str, Any]) -> None:
     from mmadapt.errors import Problem
 
     if result["ok"]:
-        typer.echo(f"{result['recipe']}: ok\n{result['report']}")
-        if result["memory"] is not None:
-            typer.echo(f"\n{result['memory']}")
+        report, memory = result["report"], result["memory"]
+        typer.echo(f"{result['recipe']}: {report.verdict}\n{report}")
+        if isinstance(memory, str):  # why there is no estimate
+            typer.echo(f"\n{report.static_memory()}\n{memory}")
+        elif memory is not None:
+            typer.echo(f"\n{memory}")
         return
     for problem in result["problems"]:
         typer.echo(str(Problem(**problem)), err=True)

@@ -9,9 +9,11 @@ import pytest
 
 from mmadapt.checking import dry_run
 from mmadapt.composition import compose
+from mmadapt.contracts import EncoderInfo
 from mmadapt.errors import MMAdaptError, ModelError, RecipeError
 from mmadapt.recipe import load_recipe
 from tests.toy import EverySite
+from tests.world import ColourEncoder
 
 PARTS = {
     "name": "parts",
@@ -20,6 +22,8 @@ PARTS = {
     "fusion": {"use": "adem", "scales": [[4, 4]], "cls": False, "bottleneck": None},
     "head": {"use": "caption"},
 }
+TOY = {"use": "tests.toy:EverySite"}
+OWN = "tests.world:ColourEncoder"
 
 
 def test_counts_are_those_of_the_built_model():
@@ -50,6 +54,31 @@ def test_without_data_the_preview_says_so():
     assert "skipped" in dry_run(load_recipe(PARTS)).previews[0]
 
 
+def test_without_training_data_in_the_recipe_the_verdict_says_so():
+    verdict = dry_run(load_recipe(PARTS)).verdict
+    assert verdict == "ok, but training will not start: the recipe has no data.train"
+
+
+def test_an_encoder_that_names_no_model_is_counted_as_it_is_built():
+    recipe = load_recipe({**PARTS, "encoders": {"image": {"use": OWN}}, "fusion": TOY})
+    report = dry_run(recipe, allow_code=True)
+    model = compose(recipe, allow_code=True)
+    assert report.total_parameters == sum(p.numel() for p in model.parameters())
+
+
+def test_an_encoder_that_needs_values_to_be_built_is_left_out(monkeypatch):
+    def refuse(self, config):
+        raise ZeroDivisionError
+
+    infos = EncoderInfo("image", 8, 2)
+    monkeypatch.setattr(ColourEncoder, "__init__", refuse)
+    monkeypatch.setattr(ColourEncoder, "info", lambda config: infos)
+    recipe = load_recipe({**PARTS, "encoders": {"image": {"use": OWN}}, "fusion": TOY})
+    report = dry_run(recipe, allow_code=True)
+    assert report.total_parameters is None
+    assert any("'image' cannot be counted" in note for note in report.notes)
+
+
 def test_departures_name_what_differs_from_the_paper():
     assert any("scales" in text for text in dry_run(load_recipe(PARTS)).departures)
 
@@ -75,6 +104,12 @@ def test_what_trains_is_told_by_kind():
 def test_a_recipes_own_departures_come_first():
     recipe = load_recipe({**PARTS, "departures": {"data": "Only a tenth of the data is used."}})
     assert dry_run(recipe).departures[0] == "Only a tenth of the data is used."
+
+
+def test_a_fusion_that_compares_itself_with_nothing_published_says_so():
+    assert dry_run(load_recipe(PARTS)).has_published_method
+    toy = load_recipe({**PARTS, "fusion": TOY})
+    assert not dry_run(toy, allow_code=True).has_published_method
 
 
 class Cutting(EverySite):

@@ -61,6 +61,20 @@ def test_what_is_missing_is_a_note_for_each_split(report, tmp_path):
         "data.validation is missing here",
     ]
     assert f"note: data.train is missing here, so it was not checked: {tmp_path}" in str(found)
+    assert found.obstacles[0] == f"data.train is missing: {tmp_path / 'no.jsonl'}"
+    assert found.verdict.endswith("no.jsonl (and 1 more)")
+
+
+def test_of_a_relative_path_the_folder_is_told_where_it_was_looked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = {"train": {"use": "jsonl", "path": "data/no.jsonl"}}
+    found = dry_run(load_recipe({**PARTS, "data": data}))
+    assert found.obstacles == ["data.train is missing: data/no.jsonl"]
+    assert found.notes[-1].endswith(f"; looked for in the current folder, {tmp_path}")
+
+
+def test_where_all_data_are_here_nothing_stands_in_the_way(report):
+    assert report(train={"path": "a.jsonl"}).verdict == "ok"
 
 
 @pytest.mark.parametrize("split", ["train", "test"])

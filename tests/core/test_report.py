@@ -1,4 +1,4 @@
-from mmadapt.report import example_lines, score_table, trainable_rows
+from mmadapt.report import Report, example_lines, score_table, tensor_rows
 
 
 def test_rows_and_columns_line_up():
@@ -28,11 +28,54 @@ def test_examples_are_spread_over_the_predictions():
     assert example_lines([{"answer": "a", "references": []}], 1).endswith("reference")
 
 
-def test_what_trains_is_counted_by_kind_and_by_name():
+def test_what_trains_is_counted_by_name():
     parameters = {"a.0.w": 6, "a.1.w": 6, "a.2.w": 4, "b": 1}
-    rows = [(what, text.split(None, 1)) for what, text in trainable_rows({"k": 17}, parameters)]
+    rows = [(what, text.split(None, 1)) for what, text in tensor_rows(parameters)]
     assert rows == [
-        ("k", ["17"]),
-        ("  a.*.w", ["16", "(2 x 6 + 1 x 4)"]),
-        ("  b", ["1"]),
+        ("a.*.w", ["16", "(2 x 6 + 1 x 4)"]),
+        ("b", ["1"]),
     ]
+
+
+def report(**changes):
+    found = {
+        "name": "r",
+        "trainable": {"a.0.w": 4, "a.1.w": 6},
+        "kinds": {"mine: gates": 10},
+        "trainable_parameters": 10,
+        "total_parameters": 1000,
+        "joints": [],
+        "previews": [],
+        "departures": [],
+        "has_published_method": False,
+        "memory_bytes": {"lm": 2**20},
+    }
+    return Report(**{**found, **changes})
+
+
+def test_kinds_add_up_to_the_total_under_their_own_heading():
+    kinds, tensors = str(report()).split("\n\n")[1:3]
+    assert [line.split() for line in kinds.splitlines()] == [
+        ["trainable", "parameters"],
+        ["mine:", "gates", "10"],
+        ["total", "10", "(1.000%", "of", "1,000)"],
+    ]
+    assert tensors.splitlines()[0] == "the same by tensor" and "a.*.w" in tensors
+
+
+def test_the_verdict_says_what_stands_in_the_way():
+    assert report().verdict == "ok"
+    one, two = (report(obstacles=["no data", "no stage"][:count]).verdict for count in (1, 2))
+    assert one == "ok, but training will not start: no data"
+    assert two == f"{one} (and 1 more)"
+
+
+def test_no_departures_are_told_only_of_a_published_method():
+    assert "departures" not in str(report())
+    assert "departures:\n  - none" in str(report(has_published_method=True))
+    assert "departures:\n  - Less data." in str(report(departures=["Less data."]))
+
+
+def test_memory_is_no_part_of_the_text():
+    assert "MiB" not in str(report())
+    assert "  lm: 1.0 MiB" in report().static_memory()

@@ -85,8 +85,10 @@ def test_a_folder_without_an_adapter_is_an_error(tmp_path):
 
 def test_check_tells_of_a_stage_that_is_not_there(first, tmp_path):
     for folder, count in ((tmp_path, 1), (first, 0)):
-        notes = dry_run(recipe(DENSE, start_from=str(folder))).notes
-        assert sum("training will not start" in note for note in notes) == count
+        found = dry_run(recipe(DENSE, start_from=str(folder)))
+        assert sum("training will not start" in note for note in found.notes) == count
+        told = [text for text in found.obstacles if "train.start_from" in text]
+        assert len(told) == count and not any("; " in text for text in told)
 
 
 def test_a_run_starts_from_it(tmp_path):

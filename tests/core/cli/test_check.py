@@ -1,6 +1,7 @@
 import json
 import sys
 import types
+from dataclasses import dataclass
 
 import pytest
 from typer.testing import CliRunner
@@ -9,17 +10,32 @@ from mmadapt.cli.app import app
 from mmadapt.errors import ModelError
 from tests.core.recipe.samples import RECIPE, make_registry
 
-GOOD = "good.yaml: ok\nall joints fit\n\nmemory: 3 bytes\n"
+GOOD = "good.yaml: ok, but not here\nall joints fit\n\nmemory: 3 bytes\n"
 
 
 class Report:
     """Stands in for the report of the dry run, which has its own tests."""
 
+    verdict = "ok, but not here"
+
     def __str__(self):
         return "all joints fit"
 
+    def static_memory(self):
+        return "memory: 2 bytes"
+
     def to_dict(self):
         return {"joints": []}
+
+
+@dataclass
+class Estimate:
+    """Stands in for a footprint."""
+
+    size: int
+
+    def __str__(self):
+        return f"memory: {self.size} bytes"
 
 
 @pytest.fixture
@@ -33,7 +49,7 @@ def check(monkeypatch, tmp_path):
         return Report()
 
     monkeypatch.setitem(sys.modules, "mmadapt.checking", types.SimpleNamespace(dry_run=dry_run))
-    estimate = types.SimpleNamespace(estimate=lambda recipe: "memory: 3 bytes")
+    estimate = types.SimpleNamespace(estimate=lambda recipe: Estimate(3))
     monkeypatch.setitem(sys.modules, "mmadapt.footprint", estimate)
     monkeypatch.setattr("mmadapt.recipe.check.get_registry", make_registry)
     monkeypatch.chdir(tmp_path)
@@ -67,12 +83,19 @@ def test_json_tells_the_same(check):
     [problem] = bad["problems"]
     assert (problem["file"], problem["line"], problem["column"]) == ("bad.yaml", 5, 47)
     assert (problem["key"], problem["hint"]) == ("fusion.alpa", "did you mean 'alpha'?")
-    assert good.pop("memory") == "memory: 3 bytes"
+    assert good.pop("memory") == {"size": 3}
     assert good == {"recipe": "good.yaml", "ok": True, "report": {"joints": []}}
 
 
 def test_memory_may_be_left_out(check):
-    assert check("good.yaml", "--no-memory").stdout == "good.yaml: ok\nall joints fit\n"
+    assert check("good.yaml", "--no-memory").stdout == GOOD.partition("\n\n")[0] + "\n"
+
+
+def test_what_stays_in_memory_is_told_where_a_step_cannot_be_estimated(check, monkeypatch):
+    why = types.SimpleNamespace(estimate=lambda recipe: "not estimated: too long")
+    monkeypatch.setitem(sys.modules, "mmadapt.footprint", why)
+    told = check("good.yaml").stdout.splitlines()
+    assert told[2:] == ["", "memory: 2 bytes", "not estimated: too long"]
 
 
 def test_overrides_alone_are_no_recipe(check):
