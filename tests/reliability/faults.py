@@ -105,8 +105,8 @@ HEAD = """# Faults
 Written by `python -m tests.reliability.faults --output docs/reliability/faults.md`: each fault
 befalls a run of its own, its cause is mended, the run is continued with `--resume`, and its adapter
 compared bit by bit with that of a run that nothing befell. A negative exit code is the signal that
-ended the process; `torchrun` itself exits with 1 whatever its processes did. The script may be given
-names of faults, and then leaves the other rows as they are.
+ended the process; `torchrun` itself exits with 1 whatever its processes did. Given names of
+faults, the script leaves the other rows as they are.
 
 """
 
