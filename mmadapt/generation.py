@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmadapt.candidates import choose_with_margins
 from mmadapt.data.length import lm_limit
 from mmadapt.data.origin import located
 from mmadapt.errors import DataError
+from mmadapt.faults import reason_of
 from mmadapt.lm_cache import check_lm_cache
 from mmadapt.margins import GreedyMargins, generation_mode, is_greedy, unfinished
 from mmadapt.streaming import with_prompt
@@ -46,7 +49,7 @@ def generate_batch(
         text = text.padded_left()
         options, beams = generation_options(model, options, int(_positions(text).max()))
         options = with_prompt(options, input_ids, attention_mask, beams)
-        with model.prepared(State(text), features, beams):
+        with model.prepared(State(text), features, beams), _refusals():
             output = cast(Any, model.lm).generate(
                 input_ids=text.input_ids,
                 attention_mask=text.attention_mask.to(input_ids.dtype),
@@ -58,6 +61,23 @@ def generate_batch(
         return output[:, text.input_ids.shape[1] :]
     output.sequences = output.sequences[:, text.input_ids.shape[1] :]
     return output
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Tells what transformers has against the options; what fails in a forward pass stays as it is.
+
+    Raises:
+        DataError: in place of its ValueError, TypeError or IndexError.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, IndexError) as error:
+        frames = (frame.f_code for frame, _ in walk_tb(error.__traceback__))
+        if nn.Module.__call__.__code__ in frames:  # of the LM, an encoder or a fusion
+            raise
+        reason = f"transformers refuses the options: {reason_of(error)}"
+        raise DataError("generate", None, reason) from error
 
 
 def _positions(text: TextInputs) -> Tensor:

@@ -72,6 +72,61 @@ _GENERATE: dict[str, Any] = {
     "use_cache": bool,
     "early_stopping": Literal[True, False, "never"],
     "stop_strings": str | list[str],
+    "max_time": _Positive | None,
+    "typical_p": Annotated[float, Field(gt=0, le=1)],
+    "epsilon_cutoff": Annotated[float, Field(ge=0, lt=1)],
+    "eta_cutoff": Annotated[float, Field(ge=0, lt=1)],
+    "guidance_scale": Annotated[float, Field(allow_inf_nan=False)] | None,
+    "prompt_lookup_num_tokens": _Count | None,
+    "exponential_decay_length_penalty": tuple[_Size, _Positive] | None,
+    "sequence_bias": list[tuple[list[_Size], float]] | None,
+    "bad_words_ids": list[list[_Size]] | None,
+    "suppress_tokens": list[_Size] | None,
+    "begin_suppress_tokens": list[_Size] | None,
+    "bos_token_id": _Size | None,
+    "pad_token_id": _Size | None,
+    "eos_token_id": _Size | list[_Size] | None,
+    "forced_bos_token_id": _Size | None,
+    "forced_eos_token_id": _Size | list[_Size] | None,
+    "cache_config": dict[str, Any] | None,
+    "max_cache_len": _Count | None,
+    "prefill_chunk_size": _Count | None,
+    "low_memory": bool,
+    "disable_compile": bool,
+    "remove_invalid_values": bool,
+    "renormalize_logits": bool,
+}
+_TEXTS_ALONE = "an answer is its text; what generate returns besides is not kept"
+_CODE_OF_THE_HUB = "transformers needs code of the hub for it; use num_beams or do_sample"
+_AN_OBJECT = "it takes a Python object; call generate of the model with it"
+_NOT_GENERATE = {
+    **dict.fromkeys(
+        (
+            "return_dict_in_generate",
+            "output_scores",
+            "output_logits",
+            "output_attentions",
+            "output_hidden_states",
+        ),
+        _TEXTS_ALONE,
+    ),
+    **dict.fromkeys(
+        (
+            "constraints",
+            "force_words_ids",
+            "num_beam_groups",
+            "diversity_penalty",
+            "penalty_alpha",
+            "dola_layers",
+        ),
+        _CODE_OF_THE_HUB,
+    ),
+    **dict.fromkeys(
+        ("compile_config", "continuous_batching_config", "watermarking_config"), _AN_OBJECT
+    ),
+    "token_healing": "it would move the prompt's tokens away from the media among them",
+    "assistant_early_exit": "it would leave out the layers where media may enter",
+    "is_assistant": "it is set for a draft model, which there is none of",
 }
 
 
@@ -109,7 +164,15 @@ def generate_problems(node: Node) -> list[Problem]:
     """
     path = ("evaluate", "generate")
     keys = _keys(node, path)
-    return _validated(node, path, keys, generation_config(), ()) if keys else []
+    problems = [
+        find(node, (*path, key)).key.problem(
+            f"evaluate.generate.{key}", f"'{key}' cannot be set here", _NOT_GENERATE[key]
+        )
+        for key in keys
+        if key in _NOT_GENERATE
+    ]
+    rest = [key for key in keys if key not in _NOT_GENERATE]
+    return problems + (_validated(node, path, rest, generation_config(), ()) if rest else [])
 
 
 def _keys(node: Node, path: Steps) -> list[str]:
@@ -151,10 +214,15 @@ def training_arguments() -> type[BaseModel]:
 def generation_config() -> type[BaseModel]:
     """Return a model with the keys of `GenerationConfig`, typed where a mistake is likely."""
     from transformers import GenerationConfig
+    from transformers.generation import configuration_utils
 
+    caches = getattr(configuration_utils, "ALL_CACHE_IMPLEMENTATIONS", None)
+    known = _GENERATE | (
+        {"cache_implementation": Literal[(*caches, "paged")] | None} if caches else {}
+    )
     names = [name for name in vars(GenerationConfig()) if not name.startswith("_")]
-    names.remove("transformers_version")
-    return _model("GenerationConfig", {name: _GENERATE.get(name, Any) for name in names})
+    names = [name for name in names if name not in (*_NOT_GENERATE, "transformers_version")]
+    return _model("GenerationConfig", {name: known.get(name, Any) for name in names})
 
 
 def _key_type(key: str, hint: Any) -> Any:

@@ -69,6 +69,12 @@ def test_good_generate_keys_pass():
         "{max_new_tokens: 24, num_beams: 3, do_sample: true, temperature: 0.7, eos_token_id: [1]}"
     )
     assert generate(text) == []
+    for text in (
+        "{eos_token_id: 2, pad_token_id: null, suppress_tokens: [3], bad_words_ids: [[1, 2]]}",
+        "{sequence_bias: [[[5], -1.5]], exponential_decay_length_penalty: [2, 1.1]}",
+        "{cache_implementation: static, max_cache_len: 64, prompt_lookup_num_tokens: 3}",
+    ):
+        assert generate(text) == []
 
 
 @pytest.mark.parametrize(
@@ -82,6 +88,21 @@ def test_good_generate_keys_pass():
         ("{temperature: 0}", "out of range (0); expected more than 0"),
         ("{early_stopping: maybe}", "evaluate.generate.early_stopping"),
         ("{_from_model_config: true}", "unknown key"),
+        ("{cache_implementation: statc}", "did you mean 'static'?"),
+        ("{cache_implementation: 3}", "generate.cache_implementation"),
+        ("{eos_token_id: text}", "wrong type ('text'); expected a whole number"),
+        ("{bad_words_ids: [1]}", "expected a list"),
+        ("{sequence_bias: [1]}", "generate.sequence_bias"),
+        ("{suppress_tokens: [a]}", "expected a whole number"),
+        ("{max_time: -1}", "out of range (-1); expected more than 0"),
+        ("{penalty_alpha: 0.6, top_k: 4}", "'penalty_alpha' cannot be set here; transformers needs"
+         " code of the hub for it; use num_beams or do_sample"),
+        ("{num_beam_groups: 2, num_beams: 4}", "needs code of the hub"),
+        ("{dola_layers: low}", "needs code of the hub"),
+        ("{return_dict_in_generate: true}", "an answer is its text"),
+        ("{output_scores: true}", "an answer is its text"),
+        ("{watermarking_config: 1}", "it takes a Python object"),
+        ("{assistant_early_exit: 1}", "where media may enter"),
     ],
 )  # fmt: skip
 def test_bad_generate_keys(text, expected):
