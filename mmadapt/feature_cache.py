@@ -1,8 +1,9 @@
 """The cache of a model's features on disk: which sets it has, and what it refuses.
 
-A set is named by everything that its features follow from: the encoder's weights and options, its
-processor's settings, the levels, what the fusion's `reduce` depends on, the types of computation
-and of storage, the kind of device, and the versions of the packages that decode and compute. So
+A set is named by everything that its features follow from: the encoder's weights, options and code,
+its processor's settings and code, the levels, what the fusion's `reduce` depends on, the types of
+computation and of storage, the kind of device, and the versions of the packages that decode and
+compute. So
 recipes that agree in these share their features, and a change of any of them never meets old ones.
 """
 

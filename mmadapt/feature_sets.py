@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -14,6 +13,7 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from mmadapt.contracts import Encoder, Fusion, encoder_info
+from mmadapt.feature_code import code_of
 from mmadapt.settings import settings_of
 
 FORMAT = 2  # of entries
@@ -46,13 +46,14 @@ def about_set(
         "format": FORMAT,
         "encoder": {
             "class": _class(encoder),
-            "code": _code(type(encoder).forward),
+            "code": code_of(encoder),
             "model": str(getattr(getattr(encoder, "config", None), "model", "")),
             "options": _options(encoder),
             "fed": settings_of(encoder.fingerprint_config()),
             "weights": weights[key],
         },
         "processor": settings_of(encoder.processor),
+        "processor_code": code_of(encoder.processor),
         "levels": [[level.block, level.normed] for level in levels],
         "reduce": reduce_of(fusion),
         "computed": {"versions": _versions()},
@@ -64,7 +65,7 @@ def reduce_of(fusion: Fusion) -> Any:
     own = type(fusion).reduce
     if own is Fusion.reduce:
         return None
-    return [_class(fusion), _code(own), settings_of(dict(fusion.reduce_options()))]
+    return [_class(fusion), code_of(type(fusion)), settings_of(dict(fusion.reduce_options()))]
 
 
 def weights_hash(encoder: Encoder, last: int) -> str:
@@ -98,14 +99,6 @@ def _options(encoder: Encoder) -> Any:
 
 def _class(part: Any) -> str:
     return f"{type(part).__module__}:{type(part).__qualname__}"
-
-
-def _code(function: Any) -> str | None:
-    """A hash of a function's own source, so that a plugin that is edited meets no old features."""
-    try:
-        return hashlib.sha256(inspect.getsource(function).encode()).hexdigest()[:16]
-    except (OSError, TypeError):
-        return None
 
 
 @cache
