@@ -116,15 +116,16 @@ class GuardedTrainer(Trainer):
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         """The norm, which is the same in all processes; a step without a finite one is left out."""
         norm: Any = super()._get_grad_norm(model, grad_norm=grad_norm)
-        if getattr(self.accelerator, "scaler", None) is not None:
-            return norm  # float16 overflows now and then, and its scaler skips the step
         whole = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
         is_finite = bool(torch.isfinite(torch.as_tensor(whole)))
-        if is_finite and self._bad_loss is None:
+        loss = self._bad_loss
+        if not is_finite and getattr(self.accelerator, "scaler", None) is not None:
+            loss = next((own for own in gather(loss) if own is not None), None)
+            if loss is None:
+                return norm  # float16 overflows now and then, and its scaler skips the step
+        if is_finite and loss is None:
             return norm
-        what = "the gradient is not finite"
-        if self._bad_loss is not None:
-            what = f"the loss is {self._bad_loss}"
+        what = "the gradient is not finite" if loss is None else f"the loss is {loss}"
         # With a finite gradient the other processes would not know that a loss here was not.
         if self._skips_left() <= 0 or (is_finite and world_size() > 1):
             raise TrainingError(self._no_number(what, self._ids))

@@ -175,6 +175,7 @@ def _scored(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Scores the trained adapter and describes the run."""
     from mmadapt.memory import peak_memory_bytes
+    from mmadapt.train.guarded import skipped_steps
     from mmadapt.train.rows import score_rows
 
     model, state = session.model, trainer.state
@@ -192,6 +193,7 @@ def _scored(
         "train_loss": losses[-1] if losses else None,
         "steps": state.global_step,
         "best_step": state.best_global_step or state.global_step,
+        "skipped_steps": skipped_steps(state),
         "skipped_samples": [failure.id for failure in trainer.watch.bad.values()],
         "data": session.quarantine.counts(),
         "trainable_parameters": sum(p.numel() for p in model.trainable_parameters().values()),

@@ -1,9 +1,11 @@
 """Steps that fail: their samples are named, and a bounded number may be left out."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
+from transformers import Trainer
 
 from mmadapt.errors import TrainingError
 from mmadapt.train import train
@@ -36,7 +38,8 @@ def test_a_loss_that_is_no_number_ends_the_run_with_its_samples(lm, tmp_path):
 
 def test_steps_without_a_number_are_left_out_within_a_bound(lm, tmp_path):
     recipe = world.recipe(lm, encoders=POISONED, train={**KEYS, "max_skipped_steps": 2})
-    assert run(recipe, tmp_path / "a")["steps"] == 12  # two epochs, s5 once in each
+    result = run(recipe, tmp_path / "a")
+    assert result["steps"] == 12 and result["skipped_steps"] == 2  # two epochs, s5 once in each
     skipped = [record for record in log_of(tmp_path / "a") if "skipped_samples" in record]
     assert len(skipped) == 2 and all("s5" in record["skipped_samples"] for record in skipped)
     assert all(len(record["skipped_samples"]) == 4 for record in skipped)
@@ -77,6 +80,33 @@ def test_a_step_that_is_left_out_changes_nothing(lm, tmp_path, monkeypatch, accu
     left = next(r["step"] for r in log_of(tmp_path / "a") if "skipped_samples" in r) + 1
     after = load_file(tmp_path / "a" / f"checkpoint-{left}" / "adapter.safetensors")
     assert all(torch.equal(before[0][name], after[name]) for name in after)
+
+
+def test_with_float16_a_loss_that_is_no_number_counts_and_an_overflow_does_not(monkeypatch):
+    trainer = AdapterTrainer.__new__(AdapterTrainer)
+    trainer.accelerator = SimpleNamespace(scaler=object())
+    trainer.optimizer = SimpleNamespace(zero_grad=lambda set_to_none: None)
+    trainer.state = SimpleNamespace(log_history=[], global_step=0, is_world_process_zero=False)
+    trainer.args = SimpleNamespace(auto_find_batch_size=False)
+    trainer.max_skipped_steps, trainer._ids = 1, []
+    loss, norm = torch.tensor(1.0), torch.tensor(float("inf"))
+    monkeypatch.setattr(Trainer, "training_step", lambda *_: loss)
+    monkeypatch.setattr(Trainer, "_get_grad_norm", lambda *_, **__: norm)
+    monkeypatch.setattr(Trainer, "log", lambda self, logs: self.state.log_history.append(logs))
+    monkeypatch.setattr(AdapterTrainer, "log", Trainer.log)
+    monkeypatch.setattr(AdapterTrainer, "is_world_process_zero", lambda self: False)
+    monkeypatch.setattr(AdapterTrainer, "_get_learning_rate", lambda self: 0.1)
+
+    def step():
+        trainer.training_step(None, {"input_ids": torch.zeros(1, 1), "ids": ["s1"]})
+        return trainer._get_grad_norm(None)
+
+    assert step() == norm and not trainer.state.log_history  # the scaler skips that one
+    loss = torch.tensor(float("nan"))
+    assert step() == 0.0
+    assert [record["reason"] for record in trainer.state.log_history] == ["the loss is nan"]
+    with pytest.raises(TrainingError, match="1 were, as many as it allows"):
+        step()
 
 
 def failing(error, least=0):
