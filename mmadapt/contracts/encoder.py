@@ -59,7 +59,11 @@ class Encoder(nn.Module, ABC):
 
     @classmethod
     def info(cls, config: Any) -> EncoderInfo:
-        """What a fusion may know before any weights are loaded; by default loads them."""
+        """What a fusion may know before any weights are loaded; by default loads them.
+
+        Parameters are not part of it: `mmadapt check` counts those of `config.model` where
+        transformers knows it, else those of the encoder, built on tensors without values.
+        """
         return encoder_info(cls(config))
 
     @abstractmethod

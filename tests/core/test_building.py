@@ -23,6 +23,10 @@ PARTS = {
 }
 
 
+def _number(text):
+    return int(text)
+
+
 class FailingConfig(EverySiteConfig):
     how: str = "bug"
 
@@ -35,7 +39,7 @@ class Failing(EverySite):
     def __init__(self, config, context):
         super().__init__(config, context)
         if config.how == "bug":
-            int("three")
+            _number("three")
         elif config.how == "disk":
             raise OSError("no space")
         raise RecipeError(f"fusion '{self.name}': width: 3 is odd")
@@ -61,7 +65,7 @@ def test_a_bug_in_a_part_is_one_line_that_names_package_file_and_line(build, tmp
     )
     assert line is not None, said
     with open(__file__) as source:
-        assert 'int("three")' in source.read().splitlines()[int(line[1]) - 1]
+        assert "return int(text)" in source.read().splitlines()[int(line[1]) - 1]
 
 
 def test_trouble_that_is_no_bug_stays_what_it_is(tmp_path):
