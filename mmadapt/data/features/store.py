@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import sys
-import tempfile
+import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -105,7 +105,7 @@ class FeatureStore:
         counts: Sequence[int],
         dtype: torch.dtype | None = None,
     ) -> bool:
-        """Adds an entry; returns whether it is there.
+        """Adds an entry; returns whether it is there and can be read.
 
         Args:
             name: of the set, which was opened.
@@ -114,8 +114,10 @@ class FeatureStore:
             counts: items of each of its files.
             dtype: to keep the levels in; None keeps their own.
         """
-        if self._closed or self.has(name, content):
-            return not self._closed
+        if self._closed:
+            return False
+        if self.has(name, content):
+            return self._is_readable(name, content)
         data = entry_bytes(features, counts, dtype)
         if not self._has_room(len(data)):
             return False
@@ -129,10 +131,23 @@ class FeatureStore:
         self.added += 1
         return True
 
+    def _is_readable(self, name: str, content: str) -> bool:
+        """Whether an entry that another process made, or another user, is one for this one too."""
+        try:
+            read_entry(self.path(name, content), check=(name, content) not in self._checked)
+        except (DamagedEntry, FileNotFoundError):
+            return False
+        self._checked.add((name, content))
+        return True
+
     @staticmethod
     def _write(place: Path, path: Path, data: bytes) -> None:
         """Writes a file of a set under a name of its own first."""
-        handle, part = tempfile.mkstemp(dir=place / PARTS)
+        part = place / PARTS / uuid.uuid4().hex
+        # As readable for others as the umask says: a folder may be shared.
+        handle = os.open(
+            part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666
+        )
         try:
             with os.fdopen(handle, "wb") as stream:
                 stream.write(data)

@@ -1,11 +1,13 @@
 import errno
 import os
 import pickle
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from mmadapt.data.features import entry as entry_module
 from mmadapt.data.features import store as module
 from mmadapt.data.features.entry import read_entry
 from mmadapt.data.features.folder import PARTS, sets_in
@@ -51,6 +53,34 @@ def test_an_entry_is_written_once(store):
     store.put(ONE, A, features(1.0), (1,))
     assert store.put(ONE, A, features(2.0), (1,))
     assert value(store, A) == 1.0 and store.added == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no umask")
+@pytest.mark.parametrize("umask, mode", [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_others_may_read_what_the_umask_lets_them(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        store = FeatureStore(tmp_path, 10**7)
+        store.open_set(ONE, {"format": 1})
+        store.put(ONE, A, features(), (1,))
+    finally:
+        os.umask(before)
+    for path in (tmp_path / ONE / "about.json", store.path(ONE, A)):
+        assert path.stat().st_mode & 0o777 == mode
+
+
+def test_an_entry_that_cannot_be_read_is_not_there(store, monkeypatch):
+    store.put(ONE, A, features(), (1,))
+    other = FeatureStore(store.folder, 10**7)
+    assert other.put(ONE, A, features(), (1,))
+
+    def refused(path, framework):  # safetensors says so of a file of another user
+        raise FileNotFoundError(f"No such file or directory: {path}")
+
+    monkeypatch.setattr(entry_module, "safe_open", refused)
+    for _ in range(2):
+        assert other.get(ONE, A) is None and not other.put(ONE, A, features(), (1,))
+    assert other.has(ONE, A) and other.added == 0 and not other.is_closed
 
 
 def test_an_entry_appears_whole(store, monkeypatch):
