@@ -111,9 +111,17 @@ class FeatureMemory:
                     rows[b], on_disk = self.disk.keep(name, contents[b], row, inputs["item"][b])
                 if not on_disk:
                     self._keep(keys[b], row)
-        joined = [cast(Row, row or rows[first[keys[b]]]) for b, row in enumerate(rows)]
+        joined = [
+            row if row is not None else cast(Row, rows[first[keys[b]]])
+            for b, row in enumerate(rows)
+        ]
         device = inputs["values"].device
         return {fusion: stack_rows([row[fusion] for row in joined], device) for fusion in joined[0]}
+
+    def rest(self) -> None:
+        """Moves the encoders away as the first batch without them would."""
+        for name in self.model.encoders:
+            self._rest(name)
 
     def _rest(self, name: str) -> None:
         """A batch that needs no encoder; where features are on disk, it may leave the GPU."""

@@ -95,8 +95,8 @@ def bench_cache(
             work()  # fills it, and warms up
         for number in tqdm(range(rounds), "rounds", disable=not progress):
             ways: dict[str, Callable[[], Any]] = {
-                ALONE: lambda: bench.steps(filled, ready=True),
-                CACHED: lambda: bench.steps(filled),
+                ALONE: lambda: bench.steps(filled, ready=True, rests=True),
+                CACHED: lambda: bench.steps(filled, rests=True),
                 PLAIN: lambda: bench.steps(None),
                 FILLING: lambda n=number: bench.steps(Path(scratch) / str(n)),  # type: ignore[misc]
             }
@@ -136,12 +136,16 @@ class _Bench:
         self.collate = Collator(padding_id(self.model.require_tokenizer()))
 
     @contextmanager
-    def steps(self, folder: Path | None, *, ready: bool = False) -> Iterator[Callable[[], None]]:
+    def steps(
+        self, folder: Path | None, *, ready: bool = False, rests: bool = False
+    ) -> Iterator[Callable[[], None]]:
         """A function that trains on all batches.
 
         Args:
             folder: of a cache; None trains without.
             ready: batches lie on the device, with features in place of media.
+            rests: all features are there, so that encoders have left the GPU, as in an epoch, where
+                only the first batch waits for that.
         """
         disk = None
         if folder is not None:
@@ -161,7 +165,9 @@ class _Bench:
             for number in range(self.count):
                 self._step(prepared[number] if prepared else self._batch(dataset, number))
 
-        with FeatureMemory(self.model, 0, disk).used():
+        with FeatureMemory(self.model, 0, disk).used() as memory:
+            if rests:
+                memory.rest()
             yield work
 
     def _batch(self, dataset: MediaDataset, number: int) -> dict[str, Any]:

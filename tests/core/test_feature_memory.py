@@ -124,3 +124,11 @@ def test_the_model_reads_from_memory_inside_the_block_only(model, runs):
     assert torch.allclose(torch.stack(losses), plain, atol=1e-6)
     model(**inputs)
     assert len(runs) == 3 and "encode" not in vars(model)
+
+
+def test_an_encoder_of_which_nothing_is_read_is_remembered_too(model, monkeypatch):
+    memory, runs = FeatureMemory(model, 10**7), []
+    empty = {name: {} for name in model.fusions}
+    monkeypatch.setattr(memory, "_encode", lambda media: runs.append(1) or empty)
+    media = batch(model, [0, 1])["media"]
+    assert [memory.encode(media) for _ in range(2)] == [empty, empty] and len(runs) == 1

@@ -1,8 +1,10 @@
 import pytest
 
+from mmadapt.bench import epochs
 from mmadapt.bench.epochs import ALONE, CACHED, FILLING, PLAIN, bench_cache, epoch_table
 from mmadapt.errors import RecipeError
 from mmadapt.recipe import load_and_resolve
+from mmadapt.resting import RestingEncoder
 from tests import world
 
 
@@ -43,6 +45,18 @@ def test_each_way_does_what_its_name_says(recipe, tmp_path, monkeypatch):
     assert all(row.step_seconds > 0 for row in rows)
     assert len(epoch_table(rows).splitlines()) == 5
     assert not (tmp_path / "cache").exists()
+
+
+def test_encoders_leave_before_the_timed_steps(recipe, monkeypatch):
+    events = []
+    unused, timed = RestingEncoder.unused, epochs.seconds
+    monkeypatch.setattr(
+        RestingEncoder, "unused", lambda self: (events.append("unused"), unused(self))
+    )
+    monkeypatch.setattr(epochs, "seconds", lambda *a: (events.append("timed"), timed(*a))[1])
+    bench_cache(recipe(), steps=1, rounds=1, allow_code=True, progress=False)
+    away, batch = ["unused", "timed"], ["unused"]
+    assert events == [*away, *batch, *away, *batch, "timed", "timed"]
 
 
 def test_what_cannot_be_cached_is_refused(recipe):
