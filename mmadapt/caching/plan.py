@@ -62,12 +62,12 @@ def plan_split(
     for index in bar:
         media = source[index].get("media") or []
         places = tuple(_place(part) for part in media)
-        if places in seen or not media:
-            continue
-        seen.add(places)
         if None in places:
             uncached += 1
             continue
+        if places in seen or not media:
+            continue
+        seen.add(places)
         if all(
             _is_there(reader, names, [(k, p) for k, p in enumerate(media) if p["type"] == modality])
             for encoder, modality in modalities.items()
