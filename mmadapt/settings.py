@@ -11,6 +11,7 @@ from pathlib import PurePath
 from typing import Any
 
 import numpy as np
+import torch
 from pydantic import BaseModel
 from torch import Tensor
 
@@ -84,5 +85,19 @@ def _object(value: Any, above: frozenset[int]) -> Any:
 def _hashed(value: Any) -> list[Any]:
     if isinstance(value, bytes):
         return ["bytes", hashlib.sha256(value).hexdigest()]
-    array = np.ascontiguousarray(value.detach().cpu() if isinstance(value, Tensor) else value)
+    if isinstance(value, Tensor):
+        return _hashed_tensor(value)
+    array = np.ascontiguousarray(value)
     return [str(array.dtype), list(array.shape), hashlib.sha256(array.tobytes()).hexdigest()]
+
+
+def _hashed_tensor(value: Tensor) -> list[Any]:
+    """Of any type, also of those that numpy lacks."""
+    try:
+        raw = value.detach().cpu().contiguous().flatten()
+        data = raw.view(torch.uint8).numpy().tobytes() if raw.numel() else b""
+    except (RuntimeError, NotImplementedError, TypeError) as error:  # e.g. sparse, or meta
+        reason = str(error).partition("\n")[0]
+        raise Nameless(f"a tensor of {value.dtype} cannot be written down: {reason}") from error
+    dtype = str(value.dtype).removeprefix("torch.")
+    return [dtype, list(value.shape), hashlib.sha256(data).hexdigest()]

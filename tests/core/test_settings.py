@@ -74,3 +74,13 @@ def test_what_has_no_name_is_refused():
     for value in (lambda: 1, ring, partial(lambda: 1), object()):
         with pytest.raises(Nameless):
             settings_of(Holder(value=value) if value is not ring else ring)
+
+
+def test_tensors_of_every_type_have_a_name_and_others_are_nameless():
+    half = torch.tensor([1.0, 2.0], dtype=torch.bfloat16)
+    assert told(half) == told(half.clone()) != told(half + 1)
+    assert told(half) != told(half.float()) and told(half[:0]) != told(torch.zeros(0))
+    assert told(torch.arange(3.0)) == told(np.arange(3, dtype=np.float32))
+    for value in (torch.zeros(2, device="meta"), torch.eye(2).to_sparse()):
+        with pytest.raises(Nameless, match=r"tensor of torch\.float32"):
+            settings_of(value)
