@@ -26,8 +26,9 @@ class Answering:
     """Answers the samples of a dataset.
 
     Rounding errors of a batch depend on its size, so an answer that hangs on less than them is
-    computed again alone, its media encoded anew. What is sampled, or searched with beams, cannot be
-    checked like this and is computed alone to begin with.
+    computed again alone, its media encoded anew; with `data.cache` its features are those on disk,
+    which are the same in every batch once they are there. What is sampled, or searched with beams,
+    cannot be checked like this and is computed alone to begin with.
 
     Args:
         model: a composed model with its head and tokenizer.
@@ -84,7 +85,7 @@ class Answering:
         )
 
     def _collated(self, place: int) -> dict[str, Any]:
-        """A batch of one whose media are encoded whatever is remembered of them."""
+        """A batch of one, encoded whatever memory holds of its media; from disk where it is."""
         item = self.dataset[place]
         if isinstance(item, Failed):
             raise item.error
