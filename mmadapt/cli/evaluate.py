@@ -79,8 +79,9 @@ def evaluate(
         typer.echo("interrupted; what was answered is kept, continue with", err=True)
         typer.echo(f"  {shlex.join(['mmadapt', *sys.argv[1:], *more])}", err=True)
         raise typer.Exit(INTERRUPTED) from None
+    num_examples = result.pop("num_examples")
     if rank() == 0:
-        print_scores(result, as_json)
+        print_scores(result, as_json, num_examples)
         if output_dir is None and not as_json:
             typer.echo(
                 "nothing was written; --output-dir FOLDER keeps scores and answers", err=True

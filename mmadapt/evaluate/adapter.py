@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,9 @@ from mmadapt.evaluate.subject import evaluation_recipe, find_adapter
 from mmadapt.faults import explain_faults
 from mmadapt.feature_cache import feature_cache
 from mmadapt.feature_memory import FeatureMemory
+from mmadapt.files import prepare_output
 from mmadapt.inserted import length_limit
+from mmadapt.lock import locked
 from mmadapt.quiet import quiet_transformers
 from mmadapt.recipe import Recipe, ResolvedRecipe, resolve
 
@@ -71,12 +74,13 @@ def evaluate_adapter(
         quiet: no progress bars.
 
     Returns:
-        What `metrics.json` holds, and `predictions`.
+        What `metrics.json` holds, `predictions`, and `num_examples`, how many of them to print.
 
     Raises:
         AdapterError: there is no adapter.
         RecipeError: the recipe has no such split or no metrics.
-        MMAdaptError: the folder holds a run or an evaluation, or one of something else.
+        MMAdaptError: the folder holds a run or an evaluation, one of something else, or one that is
+            going on.
     """
     started, overrides = time.perf_counter(), list(overrides)
     ranks.join()
@@ -87,28 +91,30 @@ def evaluate_adapter(
     split = chosen_split(resolved, split)
     settings = evaluation_settings(adapter, loaded, split)
     folder = None if output_dir is None else EvaluationFolder(Path(output_dir), settings)
-    finished, journal = (None, None) if folder is None else _opened(folder, resume)
-    if finished is not None:
-        return finished
-    quarantine = Quarantine(folder.path / FILE if folder else None, loaded.data.max_bad_share)
-    source = build_source(resolved.sources[split], loaded.data)
-    with quiet_transformers(), explain_faults("lower evaluate.batch_size"):
-        model = load(adapter, recipe=loaded, allow_code=allow_code).place(_device())
-        rows = _rows(model, resolved, source, split, quarantine, journal, quiet)
-    main = rows["metrics"]
-    summary: dict[str, Any] = {"name": loaded.name, "split": split}
-    summary |= {key: result.metrics for key, result in rows.items()}
-    summary["settings"] = {
-        **{key: settings[key] for key in ("split", "seed", "versions")},
-        "adapter": {"path": str(path), "weights": settings["adapter"]},
-        **({} if recipe is None else {"recipe": str(recipe)}),
-        **main.settings,
-    }
-    summary |= {"failed": main.failed, "data": quarantine.counts()}
-    summary["seconds"] = time.perf_counter() - started
-    if folder is not None and ranks.rank() == 0:
-        folder.write(summary, main.predictions)
-    return summary | {"predictions": main.predictions}
+    shown = {"num_examples": loaded.evaluate.num_examples}
+    with ExitStack() as held:
+        finished, journal = (None, None) if folder is None else _opened(folder, resume, held)
+        if finished is not None:
+            return finished | shown
+        quarantine = Quarantine(folder.path / FILE if folder else None, loaded.data.max_bad_share)
+        source = build_source(resolved.sources[split], loaded.data)
+        with quiet_transformers(), explain_faults("lower evaluate.batch_size"):
+            model = load(adapter, recipe=loaded, allow_code=allow_code).place(_device())
+            rows = _rows(model, resolved, source, split, quarantine, journal, quiet)
+        main = rows["metrics"]
+        summary: dict[str, Any] = {"name": loaded.name, "split": split}
+        summary |= {key: result.metrics for key, result in rows.items()}
+        summary["settings"] = {
+            **{key: settings[key] for key in ("split", "seed", "versions")},
+            "adapter": {"path": str(path), "weights": settings["adapter"]},
+            **({} if recipe is None else {"recipe": str(recipe)}),
+            **main.settings,
+        }
+        summary |= {"failed": main.failed, "data": quarantine.counts()}
+        summary["seconds"] = time.perf_counter() - started
+        if folder is not None and ranks.rank() == 0:
+            folder.write(summary, main.predictions)
+    return summary | {"predictions": main.predictions} | shown
 
 
 def _rows(
@@ -148,15 +154,20 @@ def _rows(
         }
 
 
-def _opened(folder: EvaluationFolder, resume: bool) -> tuple[dict[str, Any] | None, Journal | None]:
+def _opened(
+    folder: EvaluationFolder, resume: bool, held: ExitStack
+) -> tuple[dict[str, Any] | None, Journal | None]:
     """What a finished evaluation reported, or the journal of one that goes on.
 
-    The first process creates and checks; all have read the journal before any writes to it.
+    The first process locks the folder until `held` is left, creates and checks; all have read the
+    journal before any writes to it.
     """
     cpu = torch.device("cpu")
     finished, journal, problem = None, None, None
     if ranks.rank() == 0:
         try:
+            prepare_output(folder.path)
+            held.enter_context(locked(folder.path, "an evaluation is going on"))
             finished = folder.open(resume)
         except Exception as error:
             problem = error

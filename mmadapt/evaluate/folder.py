@@ -1,4 +1,4 @@
-"""The folder of an evaluation: begun once, continued with --resume, never overwritten."""
+"""The folder of an evaluation: begun once, continued with --resume, no answer overwritten."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from mmadapt.checkpoint import BASES
+from mmadapt.data.quarantine import FILE as QUARANTINE
 from mmadapt.errors import AdapterError, MMAdaptError
-from mmadapt.evaluate.journal import Journal
+from mmadapt.evaluate.journal import PATTERN, Journal
 from mmadapt.files import prepare_output, write_json, write_jsonl
 from mmadapt.recipe import Recipe
 from mmadapt.versions import package_versions
@@ -39,7 +40,8 @@ class EvaluationFolder:
             resume: continue the evaluation that the folder holds.
 
         Returns:
-            What a finished evaluation reported, predictions included; else None.
+            What a finished evaluation reported, predictions included; else None. One that gave no
+            answer at all (its base models were missing, say) is begun anew.
 
         Raises:
             MMAdaptError: the folder holds another evaluation or a run, or one although `resume` is
@@ -47,6 +49,9 @@ class EvaluationFolder:
         """
         prepare_output(self.path)
         begun, finished = self.path / SETTINGS, self.path / METRICS
+        if self._is_barely_begun():
+            for name in (QUARANTINE, SETTINGS):  # it ended before it gave an answer
+                (self.path / name).unlink(missing_ok=True)
         if not begun.exists():
             if finished.exists() or (self.path / "recipe.yaml").exists():
                 raise MMAdaptError(f"{self.path} holds a run; choose another --output-dir")
@@ -70,6 +75,16 @@ class EvaluationFolder:
         write_jsonl(self.path / PREDICTIONS, predictions)
         write_json(self.path / METRICS, summary)  # last: it marks the evaluation as complete
         self.journal(0).remove()
+
+    def _is_barely_begun(self) -> bool:
+        """Whether all that the folder holds of an evaluation is what it was to be of."""
+        if (self.path / METRICS).exists() or any(self.path.glob(PATTERN)):
+            return False
+        try:
+            then = json.loads((self.path / SETTINGS).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        return isinstance(then, dict) and {"adapter", "base_models", "split"} <= set(then)
 
     def _check_same(self, begun: Path) -> None:
         try:

@@ -17,10 +17,10 @@ import yaml
 from mmadapt.data.quarantine import FILE as QUARANTINE
 from mmadapt.errors import MMAdaptError, TrainingError
 from mmadapt.files import check_writable, prepare_output, write_text
+from mmadapt.lock import FILE as LOCK
 from mmadapt.recipe import Recipe, load_recipe
 from mmadapt.revisions import revisions
 from mmadapt.train.checkpoints import all_checkpoints, begin, is_begun_only, last_checkpoint
-from mmadapt.train.lock import FILE as LOCK
 
 RECIPE, METRICS, PREDICTIONS, LOG = "recipe.yaml", "metrics.json", "predictions.jsonl", "log.jsonl"
 WRITTEN = (

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mmadapt.errors import Stopped
 from mmadapt.faults import LESS_MEMORY, explain_faults
 from mmadapt.files import write_json, write_jsonl
+from mmadapt.lock import locked
 from mmadapt.quiet import quiet_transformers
 from mmadapt.ranks import leave_at_exit
 from mmadapt.recipe import Recipe, ResolvedRecipe, load_recipe, resolve
@@ -26,7 +27,6 @@ from mmadapt.train.folder import (
     is_main_process,
     revisions_of_run,
 )
-from mmadapt.train.lock import locked
 from mmadapt.versions import package_versions
 
 if TYPE_CHECKING:

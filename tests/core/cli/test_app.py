@@ -157,7 +157,8 @@ def test_evaluate_hands_on_and_prints_a_table(run, monkeypatch):
     def evaluate_adapter(path, overrides, **options):
         seen.append((path, overrides, options))
         prediction = {"answer": "a red circle", "references": ["a red square"]}
-        return {"metrics": {"cider": 9.5}, "blind": {"cider": 0.25}, "predictions": [prediction]}
+        scores = {"metrics": {"cider": 9.5}, "blind": {"cider": 0.25}}
+        return {**scores, "predictions": [prediction] * 3, "num_examples": 2}
 
     module = types.SimpleNamespace(evaluate_adapter=evaluate_adapter)
     monkeypatch.setitem(sys.modules, "mmadapt.evaluate", module)
@@ -170,10 +171,11 @@ def test_evaluate_hands_on_and_prints_a_table(run, monkeypatch):
         "out",
         False,
     )
-    assert "a red square" in result.stdout
+    assert result.stdout.count("a red square") == 2
     assert [line.split()[-1] for line in result.stdout.splitlines()[-2:]] == ["9.500", "0.250"]
     assert "nothing was written" not in result.stderr
     quiet = run("evaluate", "runs/a", "--json")
-    assert "predictions" not in quiet.stdout and quiet.stderr == ""
+    assert "predictions" not in quiet.stdout and "num_examples" not in quiet.stdout
+    assert quiet.stderr == ""
     told = run("evaluate", "runs/a").stderr
     assert "nothing was written; --output-dir FOLDER keeps scores and answers" in told

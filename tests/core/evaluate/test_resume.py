@@ -9,9 +9,9 @@ from importlib.metadata import version
 import pytest
 import torch
 
-from mmadapt.composition import compose
+from mmadapt.composition import compose, load
 from mmadapt.data.items import Failed
-from mmadapt.errors import AdapterError, DataError, MMAdaptError, RecipeError
+from mmadapt.errors import AdapterError, DataError, MMAdaptError, ModelError, RecipeError
 from mmadapt.evaluate import evaluate_adapter
 from mmadapt.evaluate.answering import Answering
 from mmadapt.evaluate.journal import Journal, digest
@@ -88,6 +88,38 @@ def test_a_finished_evaluation_is_returned_and_never_overwritten(adapter, tmp_pa
     (tmp_path / "run" / "recipe.yaml").write_text("")
     with pytest.raises(MMAdaptError, match="holds a run; choose another --output-dir"):
         run(adapter, output_dir=tmp_path / "run", resume=True)
+
+
+def test_one_that_gave_no_answer_claims_no_folder(adapter, tmp_path, monkeypatch):
+    def missing(*_, **__):
+        raise ModelError("the base model is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mmadapt.evaluate.adapter.load", missing)
+        with pytest.raises(ModelError):
+            run(adapter, output_dir=tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["evaluation.json"]
+    own = tmp_path / "own" / "evaluation.json"
+    own.parent.mkdir()
+    own.write_text('{"grade": 1}')
+    with pytest.raises(MMAdaptError, match="holds an evaluation already"):
+        run(adapter, output_dir=own.parent)
+    assert own.exists()
+    result = run(adapter, "data.test.count=8", "evaluate.num_examples=3", output_dir=tmp_path)
+    assert len(result["predictions"]) == 8 and result["num_examples"] == 3
+
+
+def test_two_never_share_a_folder(adapter, tmp_path, monkeypatch):
+    begun = load
+
+    def second(*args, **options):
+        with pytest.raises(MMAdaptError, match=r"in use by process .* wait for it, or choose"):
+            run(adapter, output_dir=tmp_path, resume=True)
+        return begun(*args, **options)
+
+    monkeypatch.setattr("mmadapt.evaluate.adapter.load", second)
+    run(adapter, output_dir=tmp_path)
+    assert not (tmp_path / ".lock").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""One run in one folder at a time."""
+"""One run or evaluation in one folder at a time."""
 
 from __future__ import annotations
 
@@ -17,27 +17,32 @@ _mine: set[Path] = set()  # the system does not tell the threads of one process 
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keeps other runs out of a folder, which is created, and removed again if it stays empty.
+def locked(folder: Path, what: str = "a run is being trained") -> Iterator[None]:
+    """Keeps other runs and evaluations out of a folder.
 
-    The system gives the lock back when the process ends, however it ends, so none is ever stale. It
-    is a record lock, because a lock of the other kind (`flock`, and with it the package filelock)
-    passes to forked loader workers, which outlive a killed run by seconds. File systems and
-    platforms without such locks let every run in.
+    It is created, and removed again if it stays empty. The system gives the lock back when the
+    process ends, however it ends, so none is ever stale. It is a record lock, because a lock of the
+    other kind (`flock`, and with it the package filelock) passes to forked loader workers, which
+    outlive a killed run by seconds. File systems and platforms without such locks let every run in.
+
+    Args:
+        folder: to be held.
+        what: is done in it, for the others' error.
 
     Raises:
-        MMAdaptError: another run holds the folder.
+        MMAdaptError: another run or evaluation holds the folder.
     """
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     path = (folder / FILE).resolve()
     if path in _mine:
-        raise MMAdaptError(_taken(folder, f"process {os.getpid()}, this one"))
+        raise MMAdaptError(_taken(folder, f"it is in use by process {os.getpid()}, this one"))
+    told = f"{what} there by process {os.getpid()} on {socket.gethostname()}"
     descriptor = _acquire(folder, path)
     _mine.add(path)
     try:
         os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
+        os.write(descriptor, told.encode())
         yield
     finally:
         _mine.discard(path)
@@ -59,7 +64,9 @@ def _acquire(folder: Path, path: Path) -> int:
             if error.errno in _HELD:
                 holder = os.read(descriptor, 200).decode(errors="replace")
                 os.close(descriptor)
-                raise MMAdaptError(_taken(folder, holder or "another process")) from error
+                raise MMAdaptError(
+                    _taken(folder, holder or "it is in use by another process")
+                ) from error
         with suppress(OSError):  # its last holder may have removed it in between
             if os.stat(path).st_ino == os.fstat(descriptor).st_ino:
                 return descriptor
@@ -75,7 +82,4 @@ def _lock(descriptor: int) -> None:
 
 
 def _taken(folder: Path, holder: str) -> str:
-    return (
-        f"{folder}: a run is being trained there by {holder}; wait for it, or choose another "
-        "--output-dir"
-    )
+    return f"{folder}: {holder}; wait for it, or choose another --output-dir"

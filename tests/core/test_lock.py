@@ -9,12 +9,12 @@ import time
 import pytest
 
 from mmadapt.errors import MMAdaptError
-from mmadapt.train.lock import FILE, locked
+from mmadapt.lock import FILE, locked
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from mmadapt.train.lock import locked
+from mmadapt.lock import locked
 import os
 with locked(Path(sys.argv[1])):
     if os.fork() == 0:  # as a loader worker does, which outlives a killed run
@@ -58,6 +58,14 @@ def test_one_process_holds_a_folder_once(tmp_path):
         assert (tmp_path / "a" / FILE).exists()  # still held
     with locked(tmp_path / "a"):
         pass
+
+
+def test_what_is_done_in_a_folder_is_told_to_another_process(tmp_path):
+    with locked(tmp_path, "an evaluation is going on"):
+        line = [sys.executable, "-c", HOLDER, str(tmp_path)]
+        told = subprocess.run(line, capture_output=True, text=True, timeout=60).stderr
+    who = f"an evaluation is going on there by process {os.getpid()} on "
+    assert who in told and "wait for it" in told
 
 
 def test_an_empty_folder_is_removed_again_and_a_used_one_stays(tmp_path):
