@@ -79,9 +79,10 @@ def example_media(encoder: Encoder, batch_size: int) -> MediaInputs:
         found = encoder.processor({"type": encoder.modality, "value": _noise(encoder)})
         values, mask = found if isinstance(found, tuple) else (found, None)
         item = torch.zeros(batch_size, len(values), dtype=torch.long)
+        masks = None if mask is None else mask.expand(batch_size, *mask.shape).contiguous()
     batch: MediaInputs = {"values": _repeated(values, batch_size), "item": item}
-    if mask is not None:
-        batch["mask"] = mask.expand(batch_size, *mask.shape).contiguous()
+    if masks is not None:  # with values, as an encoder may ask how long its sounds are
+        batch["mask"] = masks
     return batch
 
 

@@ -152,7 +152,3 @@ class PrefixFusion(Fusion):
         file = media.item[:, :, None].expand(b, t, n)
         present = present.expand(b, t, n)
         return embeds.view(b, t * n, -1), file.reshape(b, t * n), present.reshape(b, t * n)
-
-    def departures(self) -> list[str]:
-        """A baseline of the family, not one paper's recipe."""
-        return []

@@ -5,10 +5,12 @@ import json
 import pytest
 import torch
 
-from mmadapt.example import Batch, typical_batches
+from mmadapt.example import Batch, example_media, typical_batches
 from mmadapt.footprint import ADAPTER, LM, LOSS, OPTIMISER, estimate, footprint
+from mmadapt.ledger import imagined
 from mmadapt.lm import load_config
 from mmadapt.recipe import load_and_resolve, load_recipe, resolve
+from tests import world
 from tests.memory.estimate import recipe_of, row
 
 
@@ -78,6 +80,15 @@ def test_media_count_together_only_where_samples_have_them_together(tmp_path):
     assert {batch.modalities for batch in batches} == {frozenset({"image"}), frozenset({"audio"})}
     assert "of media" not in str(found := estimate(resolved)) and found.peak > 0
     assert footprint(resolved, Batch(2, 16, 4, frozenset())).peak < found.peak
+
+
+def test_an_encoder_may_ask_how_much_of_an_imagined_sound_is_real(monkeypatch):
+    encoder = world.ColourEncoder()
+    real = torch.tensor([[True, True, False]])
+    monkeypatch.setattr(encoder, "processor", lambda media: (torch.rand(1, 3), real))
+    with imagined():
+        media = example_media(encoder, batch_size=4)
+    assert int(media["mask"].sum()) == 8
 
 
 def test_a_model_of_billions_is_counted_without_memory():
