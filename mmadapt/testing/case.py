@@ -17,7 +17,7 @@ from mmadapt.testing.tiny import VOCAB, TinyEncoder, context, tiny_lm
 from mmadapt.types import MediaInputs
 
 LENGTHS = (9, 6, 4)  # real tokens of the rows of a batch
-STEPS = 16  # generated tokens
+STEPS = 10  # generated tokens
 
 
 class FusionCase(ABC):

@@ -58,7 +58,7 @@ class TestRougeL(MetricContract):
 
 @pytest.fixture(scope="class")
 def one_program():
-    """The Java program is started once, which takes seconds; those of test_java.py are apart."""
+    """The Java program is started once, which takes seconds."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(meteor, "Process", cache(meteor.Process))
         yield

@@ -2,12 +2,13 @@
 
 import shutil
 import sys
+from functools import cache
 
 import numpy as np
 import pytest
 
 from mmadapt.errors import MissingDependency, MMAdaptError
-from mmadapt_caption import java
+from mmadapt_caption import java, meteor
 from mmadapt_caption.meteor import Meteor
 from mmadapt_caption.metrics import CaptionMetricConfig, Cider
 
@@ -81,11 +82,12 @@ def test_lines_stay_apart_whatever_they_hold():
 
 
 @needs_java
-def test_meteor_scores_as_the_reference_tool():
+def test_meteor_scores_as_the_reference_tool(monkeypatch):
     from pycocoevalcap.meteor.meteor import Meteor as Reference
 
     if shutil.which("java") is None:
         pytest.skip("the reference takes its Java from the PATH")
+    monkeypatch.setattr(meteor, "Process", cache(meteor.Process))  # starting takes seconds
     result = scored()
     tool = Reference()
     value, per_sample = tool.compute_score(
