@@ -16,7 +16,9 @@ from mmadapt_datasets.records import kind_of
 
 MAX_BYTES = 2**30
 """Larger files are not looked into, but for the first so many bytes of jsonl."""
-_SETTINGS = ".huggingface.yaml"
+_README, _SETTINGS = "README.md", ".huggingface.yaml"
+CARDS = [_README, _SETTINGS]
+"""Where a dataset says which files it has."""
 _PLACES = ("data_files", "data_dir")
 
 
@@ -69,11 +71,15 @@ def check_places(path: Path, names: Iterable[str]) -> None:
             raise DataError(path, "README.md", reason)
 
 
-def check_card(folder: Path) -> None:
+def check_card(folder: Path, allowed: str = "") -> None:
     """Makes sure that a folder's README names no address, before `datasets` looks for one.
 
     It asks each address that its settings name for the files there are, so that to look at what it
     has found would be too late.
+
+    Args:
+        folder: with the README.
+        allowed: how an address may begin; none may by default.
 
     Raises:
         DataError: one of the files or folders that it names is an address.
@@ -83,9 +89,9 @@ def check_card(folder: Path) -> None:
     from huggingface_hub import DatasetCard
 
     settings: list[tuple[str, Any]] = []
-    if (folder / "README.md").is_file():
-        card = DatasetCard.load(folder / "README.md").data.to_dict()
-        settings.append(("README.md", card.get("configs")))
+    if (folder / _README).is_file():
+        card = DatasetCard.load(folder / _README).data.to_dict()
+        settings.append((_README, card.get("configs")))
     if (file := folder / _SETTINGS).exists():  # laid over those of the README
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
         settings.append((_SETTINGS, content.get("configs") if isinstance(content, dict) else None))
@@ -93,7 +99,8 @@ def check_card(folder: Path) -> None:
         for config in configs if isinstance(configs, list) else ():
             places = [config.get(key) for key in _PLACES] if isinstance(config, dict) else []
             for place in _texts(places):
-                if "://" in place or "::" in place:
+                own = allowed and place.startswith(allowed) and "::" not in place
+                if not own and ("://" in place or "::" in place):
                     reason = f"names {place}, which lies outside the dataset; copy it there"
                     raise DataError(folder, name, reason)
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from mmadapt.contracts import Source, StreamedSource
 from mmadapt.errors import DataError, MissingDependency, MMAdaptError
 from mmadapt.types import Sample
-from mmadapt_datasets.checked import check_card, check_file, check_files, check_places
+from mmadapt_datasets.checked import CARDS, check_card, check_file, check_files, check_places
 from mmadapt_datasets.records import Record
 from mmadapt_datasets.table import Columns, Files
 
@@ -116,13 +116,30 @@ def dataset_builder(config: HfConfig, datasets: Any) -> Any:
     """What `datasets` knows of a folder of files or a dataset of the hub, before it reads one.
 
     Raises:
-        DataError: the folder's README names an address.
+        DataError: the dataset's README names an address.
     """
     path = Path(config.path).expanduser()
-    if not path.is_dir():
-        return datasets.load_dataset_builder(config.path, config.name, revision=config.revision)
-    check_card(path)
-    return datasets.load_dataset_builder(str(path), config.name, revision=config.revision)
+    if path.is_dir():
+        check_card(path)
+    elif (card := _card_of_hub(config)) is not None:
+        check_card(card, allowed="hf://datasets/")
+    name = str(path) if path.is_dir() else config.path
+    return datasets.load_dataset_builder(name, config.name, revision=config.revision)
+
+
+def _card_of_hub(config: HfConfig) -> Path | None:
+    """A folder with what a dataset of the hub says of its files; None where that is out of reach,
+    so that only what was downloaded before can be read."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = snapshot_download(
+            config.path, repo_type="dataset", revision=config.revision, allow_patterns=CARDS
+        )
+    except LocalEntryNotFoundError:
+        return None
+    return Path(folder)
 
 
 @contextmanager

@@ -3,6 +3,7 @@ import json
 import tarfile
 import types
 
+import huggingface_hub
 import pytest
 from PIL import Image
 
@@ -288,6 +289,35 @@ def test_an_address_in_a_readme_is_never_asked(tmp_path, monkeypatch, file, name
         HfSource.build(config)
 
 
+@pytest.mark.parametrize(
+    ("named", "is_asked"),
+    [
+        ("hf://datasets/org/clips/t.csv", True),
+        ("t.csv", True),
+        ("https://else.org/t.csv", False),
+        ("hf://datasets/org/clips/t.zip::http://else.org/t", False),
+    ],
+)
+def test_the_readme_of_a_dataset_of_the_hub_is_read_first(tmp_path, monkeypatch, named, is_asked):
+    given = []
+
+    def download(name, **options):
+        given.append((name, options))
+        (tmp_path / "README.md").write_text(f"---\nconfigs:\n- data_files: {named}\n---\n")
+        return str(tmp_path)
+
+    def builder(*args, **options):
+        raise DataError("builder", None, "was asked")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    monkeypatch.setattr(datasets, "load_dataset_builder", builder)
+    options = HfConfig(path="org/clips", revision="abc", columns={"target": "said"})
+    with pytest.raises(DataError, match="was asked" if is_asked else "lies outside the dataset"):
+        HfSource(options)
+    cards = {"repo_type": "dataset", "revision": "abc"}
+    assert given == [("org/clips", {**cards, "allow_patterns": ["README.md", ".huggingface.yaml"]})]
+
+
 @pytest.mark.parametrize("place", ["hf://datasets/org/clips@abc/t.parquet", "https://else.org/t"])
 def test_a_dataset_of_the_hub_is_asked_for_by_its_commit(tmp_path, monkeypatch, place):
     """Its files are those of the hub alone, and nothing is read before that is known."""
@@ -303,6 +333,7 @@ def test_a_dataset_of_the_hub_is_asked_for_by_its_commit(tmp_path, monkeypatch, 
         return table()
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(tmp_path))
     monkeypatch.setattr(datasets, "load_dataset_builder", builder)
     monkeypatch.setattr(datasets, "load_dataset", load)
     options = HfConfig(path="org/clips", name="small", revision="abc", columns={"target": "said"})
