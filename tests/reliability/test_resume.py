@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -12,8 +10,8 @@ import torch
 from mmadapt.recipe import load_recipe
 from mmadapt.train import train
 from mmadapt.train.checkpoints import MANIFEST, last_checkpoint, seal
+from tests.forked import Forked
 from tests.reliability import resume, resume_parts
-from tests.reliability.parts import ROOT
 
 KEYS = {"save_total_limit": 100}  # keeps all
 
@@ -122,16 +120,10 @@ def test_bad_files_met_before_are_counted_after(whole, tmp_path):
     assert result["data"]["train"]["unreadable_files"] == 1
 
 
-def test_killed_runs_end_bit_equal(tmp_path):
-    """Four of the script's hundred: real processes, real SIGKILLs, also while it saves."""
-    line = [sys.executable, "-m", "tests.reliability.resume", "--runs", "4", "--first", "102"]
-    found = subprocess.run(
-        [*line, "--jobs", "2"],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert found.returncode == 0, found.stdout + found.stderr
-    assert "4 of 4 bit-equal" in found.stdout
+def test_killed_runs_end_bit_equal():
+    """Two of the script's hundred, killed while they save, one of them twice: real SIGKILLs."""
+    options = ["--runs", "2", "--first", "104", "--jobs", "2"]
+    script = Forked("tests.reliability.resume", *options)
+    out, told = script.communicate(600)
+    assert script.returncode == 0, out + told
+    assert "2 of 2 bit-equal" in out

@@ -59,7 +59,7 @@ def test_answers_that_hang_on_rounding_are_decided_alone(model, monkeypatch, hea
     def shifted(_module, _inputs, logits):
         return logits + 0.2 * noise[size["rows"] % 40]
 
-    encode = model.encode
+    encode, options = model.encode, {"generate": {"max_new_tokens": 16}, "description": None}
 
     def encoding(media):
         size["rows"] = len(next(iter(media.values()))["values"])
@@ -69,14 +69,14 @@ def test_answers_that_hang_on_rounding_are_decided_alone(model, monkeypatch, hea
     handle = output.register_forward_hook(shifted)
     try:
         plain = {
-            rows: evaluate(model, source(), METRICS, batch_size=rows, exact=False, description=None)
+            rows: evaluate(model, source(), METRICS, batch_size=rows, exact=False, **options)
             for rows in (1, 3, 8)
         }
         assert len({tuple(answers(result)) for result in plain.values()}) > 1
         assert all(result.alone == 0 for result in plain.values())
         monkeypatch.setattr("mmadapt.evaluate.answering.rounding", lambda _: 3.0)
         exact = {
-            rows: evaluate(model, source(), METRICS, batch_size=rows, description=None)
+            rows: evaluate(model, source(), METRICS, batch_size=rows, **options)
             for rows in (1, 3, 8)
         }
     finally:
