@@ -291,7 +291,7 @@ def test_beams_may_be_asked_for_in_any_place(place):
 
 def test_a_failed_generation_goes_back_to_training():
     model = join().train()
-    with pytest.raises(ValueError, match="nonsense"):
+    with pytest.raises(DataError, match="nonsense"):
         model.generate_batch(**batch_for(model), nonsense=1)
     assert model.training
 
