@@ -7,6 +7,7 @@ from mmadapt.evaluate import evaluate
 from tests import world
 
 METRICS = {"exact": world.Exact}
+SHORT = {"generate": {"max_new_tokens": 8}, "description": None}
 
 
 def source(cls=world.ColourSource, **options):
@@ -34,10 +35,9 @@ def test_every_sample_is_answered_and_scored(model):
 @pytest.mark.parametrize("head", [world.PlainHead, world.ChoosingHead])
 def test_the_batch_size_changes_nothing(model, monkeypatch, head):
     monkeypatch.setattr(model, "head", head(None))
+    options = {"generate": {"max_new_tokens": 24}, "description": None}
     given = [
-        answers(
-            evaluate(model, source(world.LongPrompts), METRICS, batch_size=size, description=None)
-        )
+        answers(evaluate(model, source(world.LongPrompts), METRICS, batch_size=size, **options))
         for size in (1, 5, 24)
     ]
     assert given[0] == given[1] == given[2]
@@ -69,7 +69,7 @@ def test_blind_rows_change_the_media_and_nothing_else(model):
     seen = {}
     for media in ("as_is", "removed", "swapped", "blank"):
         world.CALLS.clear()
-        result = evaluate(model, source(), METRICS, media=media, description=None)
+        result = evaluate(model, source(), METRICS, media=media, **SHORT)
         seen[media] = answers(result)
         assert [p["references"] for p in result.predictions] == [
             [world.COLOURS[i % 4]] for i in range(24)
@@ -97,7 +97,7 @@ def test_swapped_answers_are_those_of_the_other_media(model):
 
 def test_unreadable_samples_are_counted_named_and_not_scored(model):
     for size in (1, 4):
-        result = evaluate(model, source(bad=[1, 6]), METRICS, batch_size=size, description=None)
+        result = evaluate(model, source(bad=[1, 6]), METRICS, batch_size=size, **SHORT)
         assert [failure["id"] for failure in result.failed] == ["s1", "s6"]
         assert "bad/6" in result.failed[1]["reason"]
         assert result.settings["samples"] == 22 and len(result.predictions) == 22
