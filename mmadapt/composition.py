@@ -284,8 +284,12 @@ def _download(repo_id: str, revision: str | None) -> Path:
 
     try:
         patterns = ["*.safetensors", "*.yaml", "*.json", "*.md"]
-        with offline(not hub_is_reachable()):
-            return Path(snapshot_download(repo_id, revision=revision, allow_patterns=patterns))
+        cut_off = not hub_is_reachable()
+        with offline(cut_off):
+            folder = snapshot_download(
+                repo_id, revision=revision, allow_patterns=patterns, local_files_only=cut_off
+            )
+        return Path(folder)
     except Exception as error:  # those of the transport are of httpx, and no OSError
         raise AdapterError(
             f"{repo_id}{f' ({revision})' if revision else ''} is neither a folder nor an adapter "

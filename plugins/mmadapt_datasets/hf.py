@@ -131,13 +131,13 @@ def _card_of_hub(config: HfConfig) -> Path | None:
     """A folder with what a dataset of the hub says of its files; None where that is out of reach,
     so that only what was downloaded before can be read."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
     try:
         folder = snapshot_download(
             config.path, repo_type="dataset", revision=config.revision, allow_patterns=CARDS
         )
-    except LocalEntryNotFoundError:
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled):
         return None
     return Path(folder)
 
