@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.distributed.fsdp import FSDPModule
 
+from mmadapt.ranks import world_size
+
 PATIENCE = 50  # batches in a row without it, once it had to be woken
 REST = torch.device("cpu")
 
@@ -14,7 +16,8 @@ class RestingEncoder:
     """Moves an encoder to main memory while no batch needs it, and back when one does.
 
     Args:
-        encoder: frozen; it stays where it is if it lies in shards or on several devices.
+        encoder: frozen; it stays where it is if it lies in shards or on several devices, and where
+            several processes train, which send each other all buffers from where they compute.
     """
 
     def __init__(self, encoder: nn.Module) -> None:
@@ -41,8 +44,8 @@ class RestingEncoder:
 
 
 def _device(encoder: nn.Module) -> torch.device | None:
-    """The one device of all its tensors, or None."""
-    if any(isinstance(part, FSDPModule) for part in encoder.modules()):
+    """The one device of all its tensors, or None where it has to stay."""
+    if world_size() > 1 or any(isinstance(part, FSDPModule) for part in encoder.modules()):
         return None
     devices = {tensor.device for tensor in encoder.state_dict().values()}
     return devices.pop() if len(devices) == 1 else None

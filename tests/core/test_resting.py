@@ -71,6 +71,14 @@ def test_one_in_main_memory_or_on_two_devices_stays(moves, monkeypatch):
     assert seen == []
 
 
+def test_it_stays_where_several_processes_train(moves, monkeypatch):
+    monkeypatch.setattr(resting, "world_size", lambda: 2)
+    encoder = nn.Linear(2, 2)
+    seen = moves(encoder)
+    RestingEncoder(encoder).unused()
+    assert seen == []
+
+
 @pytest.mark.parametrize("disk", [Disk(), None])
 def test_batches_whose_features_are_known_need_no_encoder(tmp_path, moves, disk):
     model = compose(world.recipe(world.save_lm(tmp_path)), allow_code=True)
