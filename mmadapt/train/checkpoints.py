@@ -7,10 +7,10 @@ import os
 import re
 import shutil
 from collections.abc import Callable
-from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
+from mmadapt.adapter_files import file_digest
 from mmadapt.errors import MMAdaptError
 from mmadapt.files import write_json
 
@@ -48,7 +48,7 @@ def seal(checkpoint: Path, step: int, processes: int, resumable: bool = True) ->
     listed = {
         path.relative_to(checkpoint).as_posix(): {
             "bytes": path.stat().st_size,
-            "sha256": _checksum(path),
+            "sha256": file_digest(path),
         }
         for path in files
         if path.name != MANIFEST
@@ -110,7 +110,7 @@ def what_is_torn(checkpoint: Path) -> str | None:
         if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(checkpoint)):
             return f"{name} is a link that leads out of it"
         try:
-            if path.stat().st_size != told["bytes"] or _checksum(path) != told["sha256"]:
+            if path.stat().st_size != told["bytes"] or file_digest(path) != told["sha256"]:
                 return f"{name} is not what was written"
         except OSError:
             return f"it lacks {name}"
@@ -143,11 +143,6 @@ def other_processes(checkpoint: Path, now: int) -> str | None:
         f"{checkpoint} is of {then} processes, and there are {now} now: training goes on, but not "
         "to the same bits"
     )
-
-
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
 
 
 def _to_disk(path: Path) -> None:
