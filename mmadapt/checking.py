@@ -28,7 +28,7 @@ from mmadapt.previews import previews, sources_here
 from mmadapt.recipe import Recipe, ResolvedRecipe, resolve
 from mmadapt.report import Report
 from mmadapt.start import start_folder
-from mmadapt.text import plain_ids
+from mmadapt.text import plain_ids, word_ids
 from mmadapt.towers import meta_towers, unfrozen_sizes
 from mmadapt.types import Features, State, TextInputs
 from mmadapt.weights import untrained
@@ -116,16 +116,12 @@ def _tokenizer(recipe: Recipe, files: Configurations) -> tuple[Any, list[str]]:
     part = recipe.lm
     message = "no tokenizer here: what fusions write into the text counts a token for each word"
     if part.model in files.used and part.tokenizer is None:
-        return _words, [message]
+        return word_ids, [message]
     try:
         tokenizer = load_tokenizer(part)
     except MMAdaptError:
-        return _words, [message]
+        return word_ids, [message]
     return lambda text: plain_ids(tokenizer, text), []
-
-
-def _words(text: str) -> list[int]:
-    return [0] * len(text.split())
 
 
 def _meta_lm(recipe: Recipe, files: Configurations) -> nn.Module:

@@ -18,6 +18,7 @@ from mmadapt.ledger import Ledger, imagined
 from mmadapt.model import MultimodalModel
 from mmadapt.quiet import quiet_transformers
 from mmadapt.recipe import LMPart, ResolvedRecipe
+from mmadapt.text import word_ids
 from mmadapt.types import MediaInputs
 from mmadapt.weights import untrained
 
@@ -97,15 +98,11 @@ def estimate(resolved: ResolvedRecipe, tokenize: Any = None) -> Footprint | str:
     """
     batches, source = typical_batches(resolved)
     try:
-        found = [footprint(resolved, batch, tokenize or _words) for batch in batches]
+        found = [footprint(resolved, batch, tokenize or word_ids) for batch in batches]
     except (MMAdaptError, RuntimeError, ValueError, TypeError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         return f"memory was not estimated: {reason[0]}"
     return replace(max(found, key=lambda one: one.peak), source=source)
-
-
-def _words(text: str) -> list[int]:
-    return [0] * len(text.split())
 
 
 def measure_step(
