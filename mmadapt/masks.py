@@ -6,6 +6,7 @@ what other fusions have hidden all stay. True or 0 means visible, False or the l
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -42,10 +43,34 @@ def explicit(i: int, mask: Tensor | None, length: int, state: State) -> Tensor:
         if not isinstance(mask, Tensor) or mask.ndim != 4:
             raise AttachError(f"layer {i} was given an attention mask that is not (b, 1, q, k)")
         return mask
-    # The cache knows how many keys there will be: a static one has all of them from the start.
-    keys = length if state.cache is None else int(state.cache.get_mask_sizes(length, i)[0])
-    query, key = _places(length, keys, state)
+    query, key = _places(length, _num_keys(i, length, state), state)
     return (key[None, :] <= query[:, None])[None, None]
+
+
+def edited_once(
+    name: str,
+    i: int,
+    mask: Tensor | None,
+    length: int,
+    state: State,
+    edit: Callable[[], Tensor],
+) -> Tensor:
+    """What `edit` makes of layer `i`'s mask, made once for all layers that are given the same.
+
+    Args:
+        name: of the edit, one for each kind that a fusion has.
+        i: layer.
+        mask: as the LM gives it, or None.
+        length: queries.
+        state: of the forward.
+        edit: makes the edited mask (b, 1, q, k).
+    """
+    keys = _num_keys(i, length, state) if mask is None else mask.shape[-1]
+    columns = (state.past_len, length, keys)
+    found = state.masks.get(name)
+    if found is None or found[0] is not mask or found[1] != columns:
+        found = state.masks[name] = (mask, columns, edit())
+    return found[2]
 
 
 def hide_columns(i: int, mask: Tensor | None, columns: Tensor, length: int, state: State) -> Tensor:
@@ -64,6 +89,11 @@ def open_rows(i: int, mask: Tensor | None, columns: Tensor, length: int, state: 
     query, _ = _places(length, mask.shape[3], state)
     free = _at(columns, query)[:, None, :, None]
     return mask | free if mask.dtype == torch.bool else mask.masked_fill(free, 0.0)
+
+
+def _num_keys(i: int, length: int, state: State) -> int:
+    """The cache knows how many keys there will be: a static one has all of them from the start."""
+    return length if state.cache is None else int(state.cache.get_mask_sizes(length, i)[0])
 
 
 def _places(length: int, keys: int, state: State) -> tuple[Tensor, Tensor]:

@@ -227,6 +227,7 @@ class State:
         cache: that cache, where the LM uses one.
         aux: per fusion, per layer, what `aux_loss` reads; keyed so that recomputation is harmless.
         stash: what one layer leaves for itself or later ones of the same forward.
+        masks: the attention masks last edited: what was given, columns in the LM, the result.
     """
 
     text: TextInputs
@@ -235,7 +236,8 @@ class State:
     past_len: int = 0
     cache: Any = None
     aux: dict[str, dict[int, Any]] = field(default_factory=dict)
-    stash: dict[tuple[str, int], Tensor] = field(default_factory=dict)
+    stash: dict[tuple[str, int], Any] = field(default_factory=dict)
+    masks: dict[str, tuple[Tensor | None, tuple[int, ...], Tensor]] = field(default_factory=dict)
 
     @property
     def batch_size(self) -> int:
@@ -297,4 +299,6 @@ class State:
             self,
             text=TextInputs(**tree_map_only(Tensor, changed, fields)),
             memories=tree_map_only(Tensor, changed, self.memories),
+            stash={},
+            masks={},
         )

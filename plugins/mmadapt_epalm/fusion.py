@@ -34,7 +34,7 @@ import torch
 from torch import Tensor, nn
 
 from mmadapt.contracts import Encoder, EncoderInfo, Fusion, FusionContext, Rewrite
-from mmadapt.masks import check_attention, hide_columns, open_rows
+from mmadapt.masks import check_attention, edited_once, hide_columns, open_rows
 from mmadapt.types import Features, LevelSpec, Memory, State, TextInputs
 from mmadapt_epalm.checks import check_context, departures
 from mmadapt_epalm.config import EpalmConfig
@@ -142,20 +142,23 @@ class EpalmFusion(Fusion):
         span = state.text.spans.get(self.name)
         if span is None:
             return hidden_states, mask
-        memory, length = state.memories[self.name], hidden_states.shape[1]
+        memory = state.memories[self.name]
         num_slots = 0 if memory is None else memory.shape[2]
         if i >= self.schedule.start:
             hidden_states = self._write(i, hidden_states, memory, state)
-            if not self.causal and num_slots:
-                slots = (span > 0) & (span <= num_slots)
-                mask = open_rows(i, mask, slots, length, state)
+            edit, last = open_rows, 0 if self.causal else num_slots
+        else:
+            late = self.config.prompt_at == "start"
+            edit, last = hide_columns, num_slots + late * self.config.prompt_length
+        if last == 0:
             return hidden_states, mask
-        unseen = span > 0
-        if self.config.prompt_at == "input":
-            unseen &= span <= num_slots
-            if not num_slots:
-                return hidden_states, mask
-        return hidden_states, hide_columns(i, mask, unseen, length, state)
+        length = hidden_states.shape[1]
+
+        def edited() -> Tensor:
+            return edit(i, mask, (span > 0) & (span <= last), length, state)
+
+        name = f"{self.name}.{edit.__name__}"
+        return hidden_states, edited_once(name, i, mask, length, state, edited)
 
     def rewrite(self, encoders: Mapping[str, Encoder], lm: nn.Module) -> Rewrite | None:
         """Rewrites nothing; refuses an LM whose attention masks cannot be edited."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mmadapt_evlm.config import EvlmConfig
 from mmadapt_evlm.layout import attention_width
+from mmadapt_evlm.visibility import Seen
 
 KeysValues = tuple[Tensor, Tensor]
 
@@ -54,18 +55,16 @@ class CrossAttention(nn.Module):
         keys, values = both.unflatten(2, (2, -1, self.head_dim)).unbind(2)
         return self.norm_k(keys).transpose(1, 2), values.transpose(1, 2)
 
-    def forward(self, x: Tensor, keys_values: KeysValues | None, mask: Tensor | None) -> Tensor:
-        """What x (b, q, d) reads from keys and values where `mask` (b, q, k) is True."""
-        if keys_values is None or mask is None:
+    def forward(self, x: Tensor, keys_values: KeysValues | None, seen: Seen | None) -> Tensor:
+        """What x (b, q, d) reads from the keys and values that each of its rows sees."""
+        if keys_values is None or seen is None:
             return torch.zeros_like(x)
         q = self.norm_q(self.to_q(self.norm(x)).unflatten(2, (-1, self.head_dim)))
         keys, values = (kind.to(q.dtype) for kind in keys_values)
         if self.zero_pad:
             keys, values = (nn.functional.pad(t, (0, 0, 0, self.zero_pad)) for t in (keys, values))
-            mask = nn.functional.pad(mask, (0, self.zero_pad), value=True)
-        # Some kernels give NaN for a row that sees nothing: let it see all, then silence it.
-        sees = mask.any(dim=2, keepdim=True)
         read = nn.functional.scaled_dot_product_attention(
-            q.transpose(1, 2), keys, values, attn_mask=(mask | ~sees)[:, None]
+            q.transpose(1, 2), keys, values, attn_mask=seen.bias.to(q.dtype)
         )
-        return self.to_out((read.transpose(1, 2).flatten(2)) * sees)
+        read = read.transpose(1, 2).flatten(2)
+        return self.to_out(read if seen.rows is None else read * seen.rows)

@@ -15,6 +15,7 @@ from mmadapt_evlm.config import EvlmConfig
 from mmadapt_evlm.layout import mlp_width
 from mmadapt_evlm.mlp import Mlp
 from mmadapt_evlm.moe import Moe
+from mmadapt_evlm.visibility import Seen
 
 
 class GatedBlock(nn.Module):
@@ -42,23 +43,28 @@ class GatedBlock(nn.Module):
         self.mlp_gate = nn.Parameter(torch.zeros((), dtype=torch.float32))
 
     def forward(
-        self, x: Tensor, keys_values: KeysValues | None, mask: Tensor | None
+        self, x: Tensor, keys_values: KeysValues | None, seen: Seen | None
     ) -> tuple[Tensor, Tensor | None]:
         """Changes hidden states (b, s, d).
 
         Args:
             x: hidden states; the result has their dtype.
             keys_values: (b, heads, k, head_dim) each, or None where the batch has no media.
-            mask: (b, s, k), True where a position sees a key.
+            seen: which keys each position sees.
 
         Returns:
             Hidden states, and router logits (b, s, E) or None.
         """
         dtype = self.attention.to_q.weight.dtype
-        read = self.attention(x.to(dtype), keys_values, mask)
-        x = x + (self.attention_gate.float().tanh() * read).to(x.dtype)
+        read = self.attention(x.to(dtype), keys_values, seen)
+        x = _gated(x, self.attention_gate, read)
         normed, logits = self.mlp_norm(x.to(dtype)), None
         y = self.mlp(normed)
         if isinstance(y, tuple):
             y, logits = y
-        return x + (self.mlp_gate.float().tanh() * y).to(x.dtype), logits
+        return _gated(x, self.mlp_gate, y), logits
+
+
+def _gated(x: Tensor, gate: Tensor, y: Tensor) -> Tensor:
+    """x + tanh(gate) y in the precision of x."""
+    return torch.addcmul(x, gate.float().tanh().to(x.dtype), y.to(x.dtype))

@@ -35,7 +35,7 @@ from mmadapt_evlm.losses import balance_loss, z_loss
 from mmadapt_evlm.media import Media, files
 from mmadapt_evlm.tokens import insert_tokens, insertion_order
 from mmadapt_evlm.upcycle import upcycle_from, weights_file
-from mmadapt_evlm.visibility import visibility, visible_keys
+from mmadapt_evlm.visibility import Seen, seen_by, visibility, visible_keys
 
 
 class EvlmFusion(Fusion):
@@ -206,19 +206,19 @@ class EvlmFusion(Fusion):
         """How the options and encoders differ from what is published or our default."""
         return departures(self.config, self.context)
 
-    def _seen(self, i: int, length: int, memory: Memory, state: State) -> Tensor:
-        """(b, length, k) keys that the columns now in the LM see, made once for all layers."""
+    def _seen(self, i: int, length: int, memory: Memory, state: State) -> Seen:
+        """What the columns now in the LM see, made once for all layers."""
         first = next(iter(self.level_of))
         if i == first:
             beyond = memory["table"].shape[1] - 1
             codes = state.columns(memory["codes"], length, beyond=beyond)
-            state.stash[self.name, first] = visible_keys(
-                codes, memory["table"], memory["item_of_key"][0], memory["real"]
-            )
+            mask = visible_keys(codes, memory["table"], memory["item_of_key"][0], memory["real"])
+            dtype = self._block(i).attention.to_q.weight.dtype
+            state.stash[self.name, first] = seen_by(mask, self.config.zero_pad, dtype)
         return state.stash[self.name, first]
 
     def _gate(
-        self, i: int, x: Tensor, seen: Tensor | None, memory: Memory
+        self, i: int, x: Tensor, seen: Seen | None, memory: Memory
     ) -> tuple[Tensor, Tensor | None]:
         block = self._block(i)
         if seen is None:

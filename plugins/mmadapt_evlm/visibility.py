@@ -13,10 +13,37 @@ positions already there.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from mmadapt_evlm.config import Visible
+
+
+class Seen(NamedTuple):
+    """What every gated layer of one forward is told of its mask.
+
+    Some kernels give NaN for a row that sees nothing. It sees all in `bias`, and is silenced after.
+
+    Args:
+        bias: (b, 1, q, k) added to scores: 0 where a query sees a key, else -inf.
+        rows: (b, q, 1) False for queries that see nothing; None where there are none.
+    """
+
+    bias: Tensor
+    rows: Tensor | None
+
+
+def seen_by(mask: Tensor, zero_pad: int, dtype: torch.dtype) -> Seen:
+    """Of the keys (b, q, k) that each query sees, and `zero_pad` more that all of them see."""
+    if zero_pad:
+        mask, rows = torch.nn.functional.pad(mask, (0, zero_pad), value=True), None
+    else:
+        rows = mask.any(dim=2, keepdim=True)
+        mask = mask | ~rows
+    bias = torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, -torch.inf)
+    return Seen(bias[:, None], rows)
 
 
 def visibility(

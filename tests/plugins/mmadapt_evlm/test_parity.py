@@ -9,6 +9,7 @@ import torch
 
 from mmadapt_evlm.block import GatedBlock
 from mmadapt_evlm.config import EvlmConfig
+from mmadapt_evlm.visibility import seen_by
 
 
 def flamingo_block(w, x, media, text_time, heads, immediate):
@@ -59,7 +60,7 @@ def test_equals_flamingos_block(immediate):
     mask = time[:, :, None] == image if immediate else time[:, :, None] >= image
     with torch.no_grad():
         kv = block.attention.keys_values({"image": media.flatten(1, 2)})
-        mine, logits = block(x, kv, mask)
+        mine, logits = block(x, kv, seen_by(mask, 0, torch.float32))
         expected = flamingo_block(dict(block.named_parameters()), x, media, time, 4, immediate)
     assert logits is None
     torch.testing.assert_close(mine, expected, atol=1e-5, rtol=0)
@@ -73,7 +74,7 @@ def test_a_row_that_sees_nothing_reads_exactly_zero_even_without_zero_pad():
     mask = torch.ones(1, 3, 5, dtype=torch.bool)
     mask[0, 1] = False
     x = torch.randn(1, 3, 32, requires_grad=True)
-    read = block.attention(x, kv, mask)
+    read = block.attention(x, kv, seen_by(mask, 0, torch.float32))
     assert not read[0, 1].any()
     assert read[0, 0].abs().min() > 0
     read.sum().backward()
@@ -92,6 +93,7 @@ def test_zero_pads_are_keys_of_logit_zero_for_everyone(count):
     k, v = attention.to_kv["image"](media)[0].chunk(2, dim=-1)
     scores = (q @ k.T / math.sqrt(8)).exp() * mask[0]
     expected = (scores / (count + scores.sum(-1, keepdim=True))) @ v  # softmax off by n
+    seen = seen_by(mask, count, torch.float32)
     torch.testing.assert_close(
-        attention(x, kv, mask)[0], expected @ attention.to_out.weight.T, atol=1e-6, rtol=0
+        attention(x, kv, seen)[0], expected @ attention.to_out.weight.T, atol=1e-6, rtol=0
     )
