@@ -53,4 +53,4 @@ def drop_lowest(
         lowest = fixed.topk(most + 1, dim=2, largest=False).values
         place = counts[:, None, None].expand(-1, scores.shape[1], 1)
         threshold = lowest.gather(2, place)
-    return scores.masked_fill(scores < threshold, 0)
+    return torch.where(scores < threshold, 0, scores)

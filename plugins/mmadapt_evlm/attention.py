@@ -59,7 +59,7 @@ class CrossAttention(nn.Module):
         """What x (b, q, d) reads from the keys and values that each of its rows sees."""
         if keys_values is None or seen is None:
             return torch.zeros_like(x)
-        q = self.norm_q(self.to_q(self.norm(x)).unflatten(2, (-1, self.head_dim)))
+        q = self.norm_q(self.to_q(self.norm(x)).view(*x.shape[:2], -1, self.head_dim))
         keys, values = (kind.to(q.dtype) for kind in keys_values)
         if self.zero_pad:
             keys, values = (nn.functional.pad(t, (0, 0, 0, self.zero_pad)) for t in (keys, values))
@@ -67,4 +67,4 @@ class CrossAttention(nn.Module):
             q.transpose(1, 2), keys, values, attn_mask=seen.bias.to(q.dtype)
         )
         read = read.transpose(1, 2).flatten(2)
-        return self.to_out(read if seen.rows is None else read * seen.rows)
+        return self.to_out(read if seen.rows is None else read * seen.rows.to(read.dtype))

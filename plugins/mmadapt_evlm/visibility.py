@@ -28,7 +28,7 @@ class Seen(NamedTuple):
 
     Args:
         bias: (b, 1, q, k) added to scores: 0 where a query sees a key, else -inf.
-        rows: (b, q, 1) False for queries that see nothing; None where there are none.
+        rows: (b, q, 1) 0 for queries that see nothing, else 1; None where all see something.
     """
 
     bias: Tensor
@@ -42,6 +42,9 @@ def seen_by(mask: Tensor, zero_pad: int, dtype: torch.dtype) -> Seen:
     else:
         rows = mask.any(dim=2, keepdim=True)
         mask = mask | ~rows
+        # To ask a GPU would mean to wait for it, and a compiler cannot know.
+        asked = mask.device.type == "cpu" and not torch.compiler.is_compiling()
+        rows = None if asked and bool(rows.all()) else rows.to(dtype)
     bias = torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, -torch.inf)
     return Seen(bias[:, None], rows)
 
