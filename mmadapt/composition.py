@@ -15,11 +15,11 @@ from mmadapt.building import building, fusion_path
 from mmadapt.contracts import Encoder, Fusion, FusionContext, Head, encoder_info
 from mmadapt.errors import AdapterError, RecipeError
 from mmadapt.faults import reason_of
+from mmadapt.freezing.unfreeze import unfreeze
 from mmadapt.lm import load_lm, load_tokenizer
 from mmadapt.model import MultimodalModel
 from mmadapt.recipe import LMPart, Recipe, ResolvedRecipe, load_recipe, resolve
 from mmadapt.text import add_special_tokens, plain_ids
-from mmadapt.unfreeze import unfreeze
 from mmadapt.weights import hub_is_reachable, offline
 
 
@@ -235,7 +235,7 @@ def load(
     Raises:
         AdapterError: no adapter there, a damaged one, or one that fits other base models.
     """
-    from mmadapt.checkpoint import RECIPE, check_format, load_into
+    from mmadapt.adapters.checkpoint import RECIPE, check_format, load_into
 
     path = adapter_folder(folder, revision)
     check_format(path)  # a later mmadapt's recipe may hold what this one does not know
@@ -256,7 +256,7 @@ def adapter_folder(folder: str | Path, revision: str | None = None) -> Path:
     Raises:
         AdapterError: there is none, or a revision of a folder is asked for.
     """
-    from mmadapt.checkpoint import BASES, RECIPE, WEIGHTS
+    from mmadapt.adapters.checkpoint import BASES, RECIPE, WEIGHTS
 
     path = Path(folder)
     if not (path / WEIGHTS).is_file() and (path / "adapter" / WEIGHTS).is_file():

@@ -13,18 +13,18 @@ from torch.distributed.fsdp import FSDPModule
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import ModelOutput
 
-from mmadapt.adapter import AdapterModule
+from mmadapt.adapters.module import AdapterModule
 from mmadapt.attach import Attachment
 from mmadapt.contracts import Encoder, Fusion, Head, encoder_info
 from mmadapt.data.length import lm_limit, refuse_too_long
 from mmadapt.errors import AttachError, DataError
-from mmadapt.freeze import Undo, freeze, keep_statistics, silence_config
-from mmadapt.generation import answer, generate_batch
+from mmadapt.freezing.freeze import Undo, freeze, keep_statistics, silence_config
+from mmadapt.generation.answers import answer, generate_batch
+from mmadapt.generation.streaming import ended_by_errors
 from mmadapt.lora import add_lora
 from mmadapt.loss import batch_loss, labelled, untouched
 from mmadapt.pieces import joined, pieces
 from mmadapt.placement import embedding_device, is_placed, place
-from mmadapt.streaming import ended_by_errors
 from mmadapt.types import Features, LevelSpec, MediaInputs, State, TextInputs
 
 

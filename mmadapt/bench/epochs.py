@@ -22,9 +22,9 @@ from mmadapt.data.dataset import MediaDataset
 from mmadapt.data.items import Failed, Item
 from mmadapt.data.loader import to_device
 from mmadapt.data.views import View
-from mmadapt.feature_cache import FeatureCache
-from mmadapt.feature_memory import FeatureMemory
-from mmadapt.feature_refusals import refuse_inexact, refuse_recipe
+from mmadapt.features.cache import FeatureCache
+from mmadapt.features.memory import FeatureMemory
+from mmadapt.features.refusals import refuse_inexact, refuse_recipe
 from mmadapt.model import MultimodalModel
 from mmadapt.recipe import ResolvedRecipe
 from mmadapt.report import aligned

@@ -16,7 +16,7 @@ from mmadapt.bench.stages import COLLATE, REST, STAGES, Stages, clocked
 from mmadapt.data.build import no_training_data
 from mmadapt.data.cache import MemoryCache
 from mmadapt.data.loader import training_workers
-from mmadapt.feature_memory import FeatureMemory
+from mmadapt.features.memory import FeatureMemory
 from mmadapt.recipe import ResolvedRecipe
 from mmadapt.report import aligned
 from mmadapt.train.arguments import training_arguments

@@ -27,9 +27,9 @@ from mmadapt.data.loader import batches, to_device
 from mmadapt.data.quarantine import Quarantine
 from mmadapt.data.views import View
 from mmadapt.errors import MMAdaptError, RecipeError
-from mmadapt.feature_cache import FeatureCache, feature_cache, mixed_precision
-from mmadapt.feature_memory import FeatureMemory
-from mmadapt.feature_refusals import refuse_recipe
+from mmadapt.features.cache import FeatureCache, feature_cache, mixed_precision
+from mmadapt.features.memory import FeatureMemory
+from mmadapt.features.refusals import refuse_recipe
 from mmadapt.recipe import ResolvedRecipe
 
 _MEASURED = 4  # samples whose size stands for all

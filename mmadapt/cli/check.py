@@ -48,12 +48,12 @@ def _checked(file: str, overrides: list[str], allow_code: bool, memory: bool) ->
 
     try:
         resolved = load_and_resolve(file, overrides, allow_code=allow_code)
-        from mmadapt.checking import dry_run
+        from mmadapt.checking.dry_run import dry_run
 
         report = dry_run(resolved, allow_code=allow_code)
         estimated = None
         if memory:
-            from mmadapt.footprint import estimate
+            from mmadapt.checking.footprint import estimate
 
             estimated = estimate(resolved)
     except RecipeError as error:

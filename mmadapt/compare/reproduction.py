@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmadapt.checkpoint import BASES, WEIGHTS, read_tensors
+from mmadapt.adapters.checkpoint import BASES, WEIGHTS, read_tensors
 from mmadapt.errors import MMAdaptError
 from mmadapt.recipe import load_recipe, resolve
 from mmadapt.train import train

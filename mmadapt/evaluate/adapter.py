@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mmadapt import ranks
-from mmadapt.adapter_files import check_format
+from mmadapt.adapters.files import check_format
 from mmadapt.composition import load
 from mmadapt.contracts import Source
 from mmadapt.data.build import build_source
@@ -25,8 +25,8 @@ from mmadapt.evaluate.folder import EvaluationFolder, evaluation_settings
 from mmadapt.evaluate.journal import Journal
 from mmadapt.evaluate.subject import evaluation_recipe, find_adapter
 from mmadapt.faults import explain_faults
-from mmadapt.feature_cache import feature_cache
-from mmadapt.feature_memory import FeatureMemory
+from mmadapt.features.cache import feature_cache
+from mmadapt.features.memory import FeatureMemory
 from mmadapt.files import prepare_output
 from mmadapt.inserted import length_limit
 from mmadapt.lock import locked

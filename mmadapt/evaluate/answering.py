@@ -14,8 +14,8 @@ from mmadapt.data.collate import Collator, padding_id
 from mmadapt.data.dataset import MediaDataset
 from mmadapt.data.items import Failed
 from mmadapt.data.loader import batches, to_device
-from mmadapt.generation import answers_and_margins
-from mmadapt.margins import is_greedy, rounding
+from mmadapt.generation.answers import answers_and_margins
+from mmadapt.generation.margins import is_greedy, rounding
 
 if TYPE_CHECKING:
     from mmadapt.model import MultimodalModel

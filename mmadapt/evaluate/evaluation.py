@@ -20,7 +20,7 @@ from mmadapt.errors import DataError
 from mmadapt.evaluate.answering import Answering
 from mmadapt.evaluate.journal import Journal, Row
 from mmadapt.evaluate.scoring import Metrics, metric_factories, scored
-from mmadapt.generation import decoding
+from mmadapt.generation.answers import decoding
 
 if TYPE_CHECKING:
     from mmadapt.model import MultimodalModel

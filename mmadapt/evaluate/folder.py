@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mmadapt.checkpoint import BASES
+from mmadapt.adapters.checkpoint import BASES
 from mmadapt.data.quarantine import FILE as QUARANTINE
+from mmadapt.differences import differences
 from mmadapt.errors import AdapterError, MMAdaptError
 from mmadapt.evaluate.journal import PATTERN, Journal
 from mmadapt.files import prepare_output, write_json, write_jsonl
@@ -95,7 +96,7 @@ class EvaluationFolder:
                 "--output-dir"
             ) from error
         now = json.loads(json.dumps(self.settings, default=str))
-        if changed := different(then, now):
+        if changed := differences(then, now, "settings"):
             raise MMAdaptError(
                 f"{self.path} holds another evaluation: {', '.join(changed[:5])} differ; resume "
                 "with what it was started with, or choose another --output-dir"
@@ -145,19 +146,3 @@ def evaluation_settings(adapter: Path, recipe: Recipe, split: str) -> dict[str, 
         "versions": package_versions(),
         **parts,
     }
-
-
-def different(then: Any, now: Any, key: str = "") -> list[str]:
-    """Dotted keys at which two records differ.
-
-    Example:
-        >>> different({"a": {"b": 1}, "c": 2}, {"a": {"b": 3}, "c": 2})
-        ['a.b']
-    """
-    if isinstance(then, dict) and isinstance(now, dict):
-        return [
-            found
-            for name in dict.fromkeys([*then, *now])
-            for found in different(then.get(name), now.get(name), f"{key}.{name}".lstrip("."))
-        ]
-    return [] if then == now else [key or "settings"]

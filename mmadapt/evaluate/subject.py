@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmadapt.checkpoint import RECIPE
+from mmadapt.adapters.checkpoint import RECIPE
 from mmadapt.composition import adapter_folder
 from mmadapt.errors import AdapterError, RecipeError, did_you_mean
 from mmadapt.recipe import Recipe, load_recipe

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmadapt.checkpoint import load_into
+from mmadapt.adapters.checkpoint import load_into
 from mmadapt.model import MultimodalModel
 from mmadapt.testing.case import (
     FusionCase,

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from mmadapt.contracts import Encoder
-from mmadapt.freeze import freeze
+from mmadapt.freezing.freeze import freeze
 from mmadapt.testing.media import batch_of, noise
 from mmadapt.types import Features, LevelSpec, MediaInputs, MediaPart
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmadapt.candidates import Pair, log_likelihoods
+from mmadapt.generation.candidates import Pair, log_likelihoods
 from mmadapt.testing.case import (
     FusionCase,
     assert_close,

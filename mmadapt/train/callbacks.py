@@ -12,8 +12,8 @@ from transformers import TrainerCallback
 
 from mmadapt.data.order import EpochSampler
 from mmadapt.files import write_jsonl
-from mmadapt.frozen import FrozenProof
-from mmadapt.unfreeze import Waiting, train_from
+from mmadapt.freezing.unfreeze import Waiting, train_from
+from mmadapt.train.frozen import FrozenProof
 
 
 class EpochOrder(TrainerCallback):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mmadapt.adapter_files import file_digest
+from mmadapt.adapters.files import file_digest
 from mmadapt.errors import MMAdaptError
 from mmadapt.files import write_json
 

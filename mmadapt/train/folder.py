@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from mmadapt.data.quarantine import FILE as QUARANTINE
+from mmadapt.differences import differences
 from mmadapt.errors import MMAdaptError, TrainingError
 from mmadapt.files import check_writable, prepare_output, write_text
 from mmadapt.lock import FILE as LOCK
@@ -114,7 +115,7 @@ class RunFolder:
                 "another --output-dir, or delete the folder"
             ) from error
         now = yaml.safe_load(self.recipe.to_yaml())
-        if changed := sorted(_differences(then, now)):
+        if changed := sorted(differences(then, now, "recipe")):
             raise MMAdaptError(
                 f"{self.path} holds a run of another recipe: {', '.join(changed[:5])} differ; "
                 "resume with the recipe it was started with, choose another --output-dir, or "
@@ -173,15 +174,3 @@ def _clear(path: Path) -> None:
 def is_main_process() -> bool:
     """Whether this is the first process of a launch, or the only one."""
     return os.environ.get("RANK", "0") == "0"
-
-
-def _differences(then: Any, now: Any, key: str = "") -> list[str]:
-    """Dotted keys at which two recipes differ."""
-    if isinstance(then, dict) and isinstance(now, dict):
-        keys = dict.fromkeys([*then, *now])
-        return [
-            found
-            for name in keys
-            for found in _differences(then.get(name), now.get(name), f"{key}.{name}".lstrip("."))
-        ]
-    return [] if then == now else [key or "recipe"]

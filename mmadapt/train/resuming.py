@@ -12,7 +12,7 @@ from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
 from transformers import EarlyStoppingCallback
 from transformers.trainer_utils import rotate_checkpoints
 
-from mmadapt.checkpoint import WEIGHTS, read_tensors, write_tensors
+from mmadapt.adapters.checkpoint import WEIGHTS, read_tensors, write_tensors
 from mmadapt.data.items import Mark
 from mmadapt.train.checkpoints import all_checkpoints, begin, seal, what_is_torn
 from mmadapt.train.guarded import GuardedTrainer

@@ -121,7 +121,7 @@ def _trained(session: Session, resume: bool, stop: StopRequest) -> AdapterTraine
     Raises:
         Stopped: a signal asked for it; the last checkpoint is that of the last step.
     """
-    from mmadapt.checkpoint import save_adapter
+    from mmadapt.adapters.checkpoint import save_adapter
     from mmadapt.data.loader import training_workers
     from mmadapt.train.arguments import training_arguments
     from mmadapt.train.callbacks import RunLog

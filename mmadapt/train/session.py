@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 from transformers import set_seed
 
+from mmadapt.adapters.start import start_folder, start_from
 from mmadapt.composition import compose
 from mmadapt.contracts import Source, StreamedSource
 from mmadapt.data.build import (
@@ -27,13 +28,12 @@ from mmadapt.data.quarantine import FILE, Quarantine
 from mmadapt.data.streamed import StreamedDataset
 from mmadapt.errors import RecipeError
 from mmadapt.evaluate.adapter import metric_builders
-from mmadapt.feature_cache import feature_cache
-from mmadapt.feature_memory import FeatureMemory
-from mmadapt.feature_refusals import refuse_recipe
+from mmadapt.features.cache import feature_cache
+from mmadapt.features.memory import FeatureMemory
+from mmadapt.features.refusals import refuse_recipe
 from mmadapt.inserted import length_limit
 from mmadapt.model import MultimodalModel
 from mmadapt.recipe import Recipe, ResolvedRecipe
-from mmadapt.start import start_folder, start_from
 from mmadapt.train.folder import RunFolder
 
 KEPT_BYTES = GIBIBYTE // 2  # of processed media, and as much of features

@@ -24,6 +24,7 @@ from mmadapt.data.quarantine import Quarantine
 from mmadapt.data.streamed import StreamedDataset
 from mmadapt.errors import RecipeError
 from mmadapt.faults import explain_faults
+from mmadapt.freezing.unfreeze import Waiting
 from mmadapt.train.callbacks import (
     EpochOrder,
     FrozenStays,
@@ -43,7 +44,6 @@ from mmadapt.train.guarded import Named
 from mmadapt.train.optimizer import parameter_groups
 from mmadapt.train.signals import StopOnRequest, StopRequest
 from mmadapt.types import IGNORE_INDEX
-from mmadapt.unfreeze import Waiting
 
 if TYPE_CHECKING:
     from mmadapt.model import MultimodalModel

@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mmadapt.checkpoint import WEIGHTS, check_tensors, read_tensors
+from mmadapt.adapters.checkpoint import WEIGHTS, check_tensors, read_tensors
 from mmadapt.errors import AdapterError
 from mmadapt_evlm.moe import Moe
 

@@ -12,12 +12,12 @@ from lmms_eval.api.instance import GenerationResult, Instance
 from lmms_eval.api.model import lmms
 from tqdm import tqdm
 
-from mmadapt.candidates import Pair, log_likelihoods
 from mmadapt.composition import load
 from mmadapt.data.inputs import collate_prompts
 from mmadapt.data.loader import to_device
 from mmadapt.errors import ModelError
-from mmadapt.generation import answer_batch
+from mmadapt.generation.answers import answer_batch
+from mmadapt.generation.candidates import Pair, log_likelihoods
 from mmadapt.inserted import length_limit
 from mmadapt.recipe import DataConfig
 from mmadapt.text import MEDIA_MARKER, target_ids

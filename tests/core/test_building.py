@@ -8,7 +8,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from mmadapt.checking import dry_run
+from mmadapt.checking.dry_run import dry_run
 from mmadapt.cli.app import app
 from mmadapt.composition import compose
 from mmadapt.errors import MMAdaptError, PluginError, RecipeError

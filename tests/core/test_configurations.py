@@ -7,7 +7,7 @@ import json
 import pytest
 from transformers import LlamaConfig
 
-from mmadapt.checking import dry_run
+from mmadapt.checking.dry_run import dry_run
 from mmadapt.configurations import Configurations
 from mmadapt.errors import ModelError, RecipeError
 from mmadapt.recipe import load_recipe

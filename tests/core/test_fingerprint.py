@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmadapt.checkpoint import fingerprint
+from mmadapt.adapters.checkpoint import fingerprint
 
 
 def test_a_changed_value_changes_it_and_precision_does_not():

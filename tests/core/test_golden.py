@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmadapt.adapter_files import BASES, FORMAT_VERSION, RECIPE
+from mmadapt.adapters.files import BASES, FORMAT_VERSION, RECIPE
 from mmadapt.composition import load
 from mmadapt.data.inputs import collate_prompts
 from mmadapt.errors import AdapterError

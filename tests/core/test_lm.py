@@ -7,7 +7,7 @@ import importlib.util
 import pytest
 import torch
 
-from mmadapt.checking import dry_run
+from mmadapt.checking.dry_run import dry_run
 from mmadapt.composition import compose, load
 from mmadapt.errors import ModelError, RecipeError
 from mmadapt.lm import load_lm

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mmadapt.errors import AttachError
-from mmadapt.masks import explicit, hide_columns, open_rows
+from mmadapt.masks import edited_once, explicit, hide_columns, open_rows
 from mmadapt.types import State, TextInputs
 
 SLOT = torch.tensor([[False, True, False, False]])  # column 1 of a text of 4
@@ -81,3 +81,36 @@ def test_an_open_row_sees_everything() -> None:
 def test_masks_of_another_form_are_refused() -> None:
     with pytest.raises(AttachError, match="layer 3"):
         explicit(3, torch.ones(1, 4), 4, state())
+
+
+def test_layers_that_are_given_the_same_mask_share_an_edit() -> None:
+    made: list[Tensor] = []
+    forward = state(past=4, keys=5)
+
+    def edited(i: int, mask: Tensor | None, now: State = forward, name: str = "hides") -> Tensor:
+        def edit() -> Tensor:
+            made.append(hide_columns(i, mask, SLOT, 1, now))
+            return made[-1]
+
+        return edited_once(name, i, mask, 1, now, edit)
+
+    assert edited(0, None) is edited(1, None)
+    window = torch.ones(1, 1, 1, 5, dtype=torch.bool)
+    assert edited(2, window) is edited(3, window) and len(made) == 2
+    edited(4, window.clone())  # another mask of the same values
+    edited(4, window, name="opens")
+    assert len(made) == 4
+    forward.past_len = 5  # the next token
+    assert rows(edited(0, window)) == [".xxxx"] and len(made) == 5
+    assert edited(0, window, forward.expand(2)) is not made[-2]  # other rows
+    assert len(made) == 6
+
+
+def test_a_layer_with_fewer_keys_is_edited_for_itself() -> None:
+    forward = state(past=4)
+    forward.cache = SimpleNamespace(get_mask_sizes=lambda length, layer: (5 - layer, 0))
+
+    def keys(i: int) -> int:
+        return edited_once("", i, None, 1, forward, lambda: explicit(i, None, 1, forward)).shape[3]
+
+    assert [keys(0), keys(1)] == [5, 4]

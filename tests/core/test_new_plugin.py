@@ -105,7 +105,7 @@ BREAKAGES = {
 
 @pytest.mark.parametrize("name", BREAKAGES)
 def test_other_commands_work_whatever_is_broken(name, plugin_folder, monkeypatch, tmp_path):
-    monkeypatch.setattr("mmadapt.checking.previews", lambda *_: [])  # renders nothing
+    monkeypatch.setattr("mmadapt.checking.dry_run.previews", lambda *_: [])  # renders nothing
     write_installed(plugin_folder, "broken_one", name="mine", **BREAKAGES[name])
     new = str(tmp_path / "new")
     for arguments in (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from mmadapt.checking.ledger import Ledger
 from mmadapt.composition import compose
-from mmadapt.ledger import Ledger
 from tests.plugins.test_batch_sizes import FUSIONS
 
 

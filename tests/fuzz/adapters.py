@@ -34,8 +34,9 @@ from unittest import mock
 import torch
 from huggingface_hub import constants
 
-from mmadapt import checkpoint, composition, weights
-from mmadapt.adapter_files import WEIGHTS
+from mmadapt import composition, weights
+from mmadapt.adapters import checkpoint
+from mmadapt.adapters.files import WEIGHTS
 from mmadapt.errors import MMAdaptError
 from mmadapt_jsonl.source import JsonlConfig, JsonlSource
 from tests.fuzz.damages import ADAPTERS, JSONL, unpacked

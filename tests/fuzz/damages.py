@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mmadapt.adapter_files import BASES, RECIPE, WEIGHTS, file_digest
+from mmadapt.adapters.files import BASES, RECIPE, WEIGHTS, file_digest
 from tests.fuzz.mutations import KINDS, PATHS, STRANGE, VALUES
 
 ODD: list[Any] = [

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmadapt import checkpoint
+from mmadapt.adapters import checkpoint
 from mmadapt_jsonl.record import RecordReader
 from tests.fuzz.adapters import run, table
 from tests.fuzz.damages import ADAPTERS, JSONL

@@ -15,8 +15,8 @@ from mmadapt.data.collate import Collator
 from mmadapt.data.dataset import MediaDataset
 from mmadapt.data.items import Item
 from mmadapt.data.views import InMemory
-from mmadapt.feature_cache import feature_cache
-from mmadapt.feature_memory import FeatureMemory
+from mmadapt.features.cache import feature_cache
+from mmadapt.features.memory import FeatureMemory
 from mmadapt.testing.tiny import tiny_lm, tiny_tokenizer
 from tests.matrix.parts import ENCODERS, FUSIONS
 from tests.plugins.mmadapt_audio import tiny_audio

@@ -3,10 +3,10 @@
     python -m tests.memory.estimate [--lm embedded]
 
 Every fusion on two language models (random weights, true shapes), with and without gradient
-checkpointing, in batches of 2 and 8. The estimate is `mmadapt.footprint` on imagined tensors. The
-real step runs on the CPU: `measured` is the largest sum of what torch's allocator gave and took
-back during forward and backward (its profiler's memory events), on top of weights and optimiser
-states; `resident` is how much the process grew meanwhile, beside the estimate of the same.
+checkpointing, in batches of 2 and 8. The estimate is `mmadapt.checking.footprint` on imagined
+tensors. The real step runs on the CPU: `measured` is the largest sum of what torch's allocator gave
+and took back during forward and backward (its profiler's memory events), on top of weights and
+optimiser states; `resident` is how much the process grew meanwhile, beside the estimate of that.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from mmadapt.bench.measure import peak_bytes
-from mmadapt.example import Batch, example_media, step_text, untrained_model
-from mmadapt.footprint import ADAPTER, ENCODERS, INPUTS, LM, OPTIMISER, footprint
+from mmadapt.checking.example import Batch, example_media, step_text, untrained_model
+from mmadapt.checking.footprint import ADAPTER, ENCODERS, INPUTS, LM, OPTIMISER, footprint
 from mmadapt.recipe import ResolvedRecipe, load_and_resolve
 from mmadapt.weights import untrained
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from mmadapt.example import example_media, untrained_model
-from mmadapt.ledger import Ledger, imagined
+from mmadapt.checking.example import example_media, untrained_model
+from mmadapt.checking.ledger import Ledger, imagined
 from mmadapt.weights import untrained
 from tests.memory.estimate import recipe_of
 

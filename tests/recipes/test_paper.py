@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import get_scheduler
 
-from mmadapt.checking import Report, dry_run
+from mmadapt.checking.dry_run import Report, dry_run
 from mmadapt.recipe import load_and_resolve, load_recipe
 from mmadapt.train.arguments import training_arguments
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mmadapt.checking import dry_run
+from mmadapt.checking.dry_run import dry_run
 from mmadapt.composition import compose
 from mmadapt.recipe import load_recipe
 from mmadapt.train import train
@@ -22,7 +22,7 @@ def test_there_are_recipes():
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(FOLDER)))
 def test_passes_the_dry_run(path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("mmadapt.checking.previews", lambda *_: [])  # renders nothing
+    monkeypatch.setattr("mmadapt.checking.dry_run.previews", lambda *_: [])  # renders nothing
     report = dry_run(load_recipe(path))
     assert report.trainable_parameters > 0
 

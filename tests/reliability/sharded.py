@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from mmadapt.composition import compose
 from mmadapt.data.collate import Collator
 from mmadapt.data.dataset import MediaDataset
-from mmadapt.frozen import FrozenProof
+from mmadapt.train.frozen import FrozenProof
 from tests import world
 
 

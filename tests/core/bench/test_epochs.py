@@ -3,8 +3,8 @@ import pytest
 from mmadapt.bench import epochs
 from mmadapt.bench.epochs import ALONE, CACHED, FILLING, PLAIN, bench_cache, epoch_table
 from mmadapt.errors import RecipeError
+from mmadapt.features.resting import RestingEncoder
 from mmadapt.recipe import load_and_resolve
-from mmadapt.resting import RestingEncoder
 from tests import world
 
 

@@ -48,9 +48,11 @@ def check(monkeypatch, tmp_path):
             raise ModelError("model gone cannot be loaded")
         return Report()
 
-    monkeypatch.setitem(sys.modules, "mmadapt.checking", types.SimpleNamespace(dry_run=dry_run))
+    monkeypatch.setitem(
+        sys.modules, "mmadapt.checking.dry_run", types.SimpleNamespace(dry_run=dry_run)
+    )
     estimate = types.SimpleNamespace(estimate=lambda recipe: Estimate(3))
-    monkeypatch.setitem(sys.modules, "mmadapt.footprint", estimate)
+    monkeypatch.setitem(sys.modules, "mmadapt.checking.footprint", estimate)
     monkeypatch.setattr("mmadapt.recipe.check.get_registry", make_registry)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "good.yaml").write_text(RECIPE)
@@ -93,7 +95,7 @@ def test_memory_may_be_left_out(check):
 
 def test_what_stays_in_memory_is_told_where_a_step_cannot_be_estimated(check, monkeypatch):
     why = types.SimpleNamespace(estimate=lambda recipe: "not estimated: too long")
-    monkeypatch.setitem(sys.modules, "mmadapt.footprint", why)
+    monkeypatch.setitem(sys.modules, "mmadapt.checking.footprint", why)
     told = check("good.yaml").stdout.splitlines()
     assert told[2:] == ["", "memory: 2 bytes", "not estimated: too long"]
 

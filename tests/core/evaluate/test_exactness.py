@@ -7,7 +7,7 @@ import torch
 
 from mmadapt.evaluate import evaluate
 from mmadapt.evaluate.answering import Answering
-from mmadapt.margins import GreedyMargins, generation_mode, is_greedy, rounding
+from mmadapt.generation.margins import GreedyMargins, generation_mode, is_greedy, rounding
 from tests import world
 
 METRICS = {"exact": world.Exact}

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from mmadapt.checkpoint import WEIGHTS, write_tensors
+from mmadapt.adapters.checkpoint import WEIGHTS, write_tensors
 from mmadapt.errors import MMAdaptError
 from mmadapt.train.checkpoints import (
     MANIFEST,

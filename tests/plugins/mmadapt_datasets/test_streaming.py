@@ -11,7 +11,7 @@ from traceback import clear_frames
 import pytest
 from PIL import Image
 
-from mmadapt.checking import dry_run
+from mmadapt.checking.dry_run import dry_run
 from mmadapt.errors import DataError, RecipeError
 from mmadapt.evaluate import evaluate_adapter
 from mmadapt.recipe import load_recipe

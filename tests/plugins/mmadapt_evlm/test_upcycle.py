@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmadapt.checking import dry_run
+from mmadapt.checking.dry_run import dry_run
 from mmadapt.composition import compose, load
 from mmadapt.errors import AdapterError
 from mmadapt.recipe import load_recipe

@@ -9,10 +9,10 @@ from importlib.metadata import entry_points
 import pytest
 import torch
 
-from mmadapt.candidates import Pair, log_likelihoods
 from mmadapt.composition import compose
 from mmadapt.data.inputs import collate_prompts
 from mmadapt.errors import AdapterError, ModelError
+from mmadapt.generation.candidates import Pair, log_likelihoods
 from mmadapt.text import target_ids
 from tests import world
 

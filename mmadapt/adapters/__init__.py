@@ -1,0 +1,1 @@
+"""What trains, as one module and as files on disk."""

@@ -1,0 +1,1 @@
+"""The features of frozen encoders: what they follow from, and the cache that keeps them."""

@@ -1,0 +1,1 @@
+"""What is frozen, and which blocks of encoders train along."""

@@ -1,0 +1,1 @@
+"""Answers of a composed model, and choosing among given ones."""
