@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from torch.utils.hooks import RemovableHandle
 from mmadapt.anatomy import find_anatomy, find_layers, find_part
 from mmadapt.contracts import Encoder, Fusion, Rewrite
 from mmadapt.errors import AttachError
+from mmadapt.late import TextAlone, late_fusion, named
 from mmadapt.types import State
 
 
@@ -105,6 +106,9 @@ class Attachment:
     def _hook_layers(self, fusions: Sequence[Fusion]) -> None:
         anatomy = self._anatomy
         layers = find_layers(self.lm, anatomy)
+        late = late_fusion(fusions, len(layers))
+        for i in range(0 if late is None else late.enters_at + 1):
+            self._hook_late_tokens(layers[i], i, cast(Fusion, late))
         acting: dict[tuple[str, int], list[Fusion]] = {}
         for fusion in fusions:
             for i in fusion.layers(len(layers)):
@@ -128,6 +132,27 @@ class Attachment:
                 last = find_part(layer, anatomy.attention_output or anatomy.attention)
                 self._hook_site(site, first, last, i, chain)
 
+    def _hook_late_tokens(self, layer: nn.Module, i: int, fusion: Fusion) -> None:
+        hidden_at = _argument(layer, "hidden_states")
+
+        def hook(_: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+            if self.state is None:
+                return None
+            given = named(layer, args, kwargs)
+            if i == 0:
+                self.state.text_alone = TextAlone.of(fusion.name, given, self.state)
+            alone = self.state.text_alone
+            if alone is None:
+                return None
+            if i == fusion.enters_at:
+                hidden = alone.within(given["hidden_states"])
+                return _put(args, kwargs, "hidden_states", hidden_at, hidden)
+            for name, value in alone.without(given).items():
+                args, kwargs = _put(args, kwargs, name, _argument(layer, name), value)
+            return args, kwargs
+
+        self._handles.append(layer.register_forward_pre_hook(hook, with_kwargs=True))
+
     def _hook_layer_input(self, layer: nn.Module, i: int, chain: Sequence[Fusion]) -> None:
         hidden_at, mask_at = _argument(layer, "hidden_states"), _argument(layer, "attention_mask")
 
@@ -135,6 +160,9 @@ class Attachment:
             if self.state is None:
                 return None
             hidden = _get(args, kwargs, "hidden_states", hidden_at)
+            alone = self.state.text_alone
+            if alone is not None and hidden.shape[1] < alone.length:
+                return None  # its tokens are not there yet
             mask = _get(args, kwargs, "attention_mask", mask_at)
             like, old_mask, home = hidden, mask, self.state.device
             hidden = hidden.to(home)

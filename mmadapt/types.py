@@ -227,6 +227,7 @@ class State:
         cache: that cache, where the LM uses one.
         aux: per fusion, per layer, what `aux_loss` reads; keyed so that recomputation is harmless.
         stash: what one layer leaves for itself or later ones of the same forward.
+        text_alone: the columns that layers below a fusion's late tokens run on, where some do.
         masks: the attention masks last edited: what was given, columns in the LM, the result.
     """
 
@@ -237,6 +238,7 @@ class State:
     cache: Any = None
     aux: dict[str, dict[int, Any]] = field(default_factory=dict)
     stash: dict[tuple[str, int], Any] = field(default_factory=dict)
+    text_alone: Any = None
     masks: dict[str, tuple[Tensor | None, tuple[int, ...], Tensor]] = field(default_factory=dict)
 
     @property
@@ -300,5 +302,6 @@ class State:
             text=TextInputs(**tree_map_only(Tensor, changed, fields)),
             memories=tree_map_only(Tensor, changed, self.memories),
             stash={},
+            text_alone=None,
             masks={},
         )

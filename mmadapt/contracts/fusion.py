@@ -102,6 +102,14 @@ class Fusion(nn.Module):
         """Inserts this fusion's own tokens into the text."""
         return inputs
 
+    @property
+    def enters_at(self) -> int:
+        """The first LM layer that sees its own tokens; without a cache, those below run without.
+
+        Above 0 it must act on the layers below too: with a cache its tokens are there, hidden.
+        """
+        return 0
+
     # At every layer of `layers`.
     def layers(self, num_layers: int) -> Iterable[int]:
         """The LM layers at which this fusion acts."""

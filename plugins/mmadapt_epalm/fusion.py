@@ -135,6 +135,12 @@ class EpalmFusion(Fusion):
         """Up to start the slot is hidden, up to end written; published, it sees all to the last."""
         return range(self.schedule.end if self.causal else num_layers)
 
+    @property
+    def enters_at(self) -> int:
+        """Start, unless the soft prompt stands at the input."""
+        at_input = self.prompt is not None and self.config.prompt_at == "input"
+        return 0 if at_input else self.schedule.start
+
     def layer_input(
         self, i: int, hidden_states: Tensor, mask: Tensor | None, state: State
     ) -> tuple[Tensor, Tensor | None]:

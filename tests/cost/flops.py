@@ -65,12 +65,15 @@ class Sizes:
         )
 
 
-def lm(z: Sizes, s: int, learning: int) -> int:
-    """The frozen LM on s positions, of whose layers the upper `learning` are in the graph."""
-    layer = 2 * z.b * s * z.w + 4 * z.b * s * s * z.a
+def lm(z: Sizes, s: int, learning: int, below: int | None = None) -> int:
+    """The frozen LM on s positions, of whose layers the upper `learning` are in the graph.
+
+    The layers below those may run on fewer positions.
+    """
+    layer, lower = (2 * z.b * n * z.w + 4 * z.b * n * n * z.a for n in (s, below or s))
     back = 2 * z.b * s * z.w + 8 * z.b * s * s * z.a
     head = 2 * z.r * z.d * z.v
-    return z.layers * layer + learning * back + 2 * head
+    return (z.layers - learning) * lower + learning * (layer + back) + 2 * head
 
 
 def text_only_labelled(z: Sizes) -> int:
@@ -108,12 +111,12 @@ def evlm(z: Sizes, fusion: Any) -> int:
 
 
 def epalm(z: Sizes, fusion: Any) -> int:
-    """A slot and a soft prompt more in the text; layers below the start are not in the graph."""
+    """A slot and a soft prompt more in the text, from the start on; `prompt_at: start`."""
     plan, width = fusion.schedule, fusion.config.prompt_length
     s = z.s + 1 + width
     connectors = 2 * 2 * z.b * plan.num_levels * z.e * z.d
     prompt = 3 * 2 * width * 2 * z.d * z.d if fusion.config.prompt_mlp else 0
-    return lm(z, s, z.layers - plan.start) + connectors + prompt
+    return lm(z, s, z.layers - plan.start, below=z.s) + connectors + prompt
 
 
 def prefix(z: Sizes, fusion: Any) -> int:
