@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from transformers import DynamicCache
 
 from mmadapt.anatomy import FAMILIES, find_anatomy, find_layers
 from mmadapt.contracts import Fusion, Head
 from mmadapt.late import TextAlone
 from mmadapt.model import MultimodalModel
 from mmadapt.testing.tiny import TinyEncoder, context, tiny_lm
+from mmadapt.types import State, TextInputs
 from mmadapt_epalm.config import EpalmConfig
 from mmadapt_epalm.fusion import EpalmFusion
 from tests.plugins.mmadapt_epalm.test_contract import TestLatePrompt as Case
@@ -118,3 +120,30 @@ def test_gradients_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     for one, other in zip(mine, gradients(), strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
     assert len(mine) > 3 and all(gradient.any() for gradient in mine)
+
+
+def test_columns_anywhere_are_taken_out_of_everything_a_layer_is_given() -> None:
+    """Own tokens amid the text; a row that lacks one gives a padding column, wherever it is."""
+    span = torch.tensor([[0, 1, 0, 0, 2, 0], [0, 0, 0, 2, 0, 0]])
+    real = torch.tensor([[1, 1, 1, 1, 1, 1], [0, 0, 1, 1, 1, 1]]).bool()
+    ids = torch.zeros_like(span)
+    text = TextInputs(ids, real, None, ids[:, :1], spans={"f": span}, counts={"f": 2})
+    kept = [[0, 2, 3, 5], [0, 2, 4, 5]]
+    hidden = torch.arange(12.0).view(2, 6, 1)
+    mask = torch.rand(1, 1, 6, 6)
+    turns = torch.rand(1, 6, 4), torch.rand(1, 6, 4)
+    numbers = torch.arange(6)[None]
+    given = {"hidden_states": hidden, "attention_mask": mask, "position_ids": numbers}
+    alone = TextAlone.of("f", {**given, "position_embeddings": turns}, State(text))
+    assert alone is not None
+    changed = alone.without({**given, "position_embeddings": turns})
+    assert changed["position_ids"].tolist() == kept
+    for row, columns in enumerate(kept):
+        assert changed["hidden_states"][row].tolist() == hidden[row, columns].tolist()
+        assert torch.equal(changed["attention_mask"][row, 0], mask[0, 0][columns][:, columns])
+        for mine, whole in zip(changed["position_embeddings"], turns, strict=True):
+            assert torch.equal(mine[row], whole[0, columns])
+    back = alone.within(changed["hidden_states"])
+    assert torch.equal(back[0], hidden[0] * torch.tensor([1, 0, 1, 1, 0, 1])[:, None])
+    assert TextAlone.of("f", {**given, "biases": torch.rand(2, 6)}, State(text)) is None
+    assert TextAlone.of("f", {**given, "past": DynamicCache()}, State(text)) is None
