@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from mmadapt import resting
 from mmadapt.composition import compose
+from mmadapt.features import resting
 from mmadapt.features.memory import FeatureMemory
 from mmadapt.features.resting import RestingEncoder
 from tests import world

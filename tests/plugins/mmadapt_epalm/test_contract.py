@@ -31,7 +31,6 @@ class TestDefault(FusionContract):
 class TestLatePrompt(TestDefault):
     """Prompt and slot enter at layer 1, and nothing is trained below it."""
 
-    compiles = False  # compiling takes seconds: the default speaks for all
     families = ("opt", "mistral")
     options = MappingProxyType(
         {"prompt_length": 2, "prompt_at": "start", "start": 1, "prompt_mlp": False}
