@@ -261,8 +261,8 @@ class MultimodalModel(AdapterModule):
                         levels = tuple(features.levels[union.index(level)] for level in specs)
                         own = replace(features, levels=levels)
                         fusion = cast(Fusion, self.fusions[fusion_name])
-                        alone = fusion.reduces_alone
-                        found[fusion_name].append(fusion.reduce(own) if alone else own)
+                        reduce = fusion.reduce if fusion.reduces_alone else fusion.reduce_each
+                        found[fusion_name].append(reduce(own))
             for fusion_name, parts in found.items():
                 fusion, whole = cast(Fusion, self.fusions[fusion_name]), joined(parts)
                 result[fusion_name][name] = whole if fusion.reduces_alone else fusion.reduce(whole)

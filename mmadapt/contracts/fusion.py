@@ -86,6 +86,13 @@ class Fusion(nn.Module):
         """Parameter-free reduction (pooling, picking CLS); what the feature cache stores."""
         return features
 
+    def reduce_each(self, features: Features) -> Features:
+        """What of `reduce` can be done to a piece of long media; `reduce` then gets its results.
+
+        Not called where the fusion `reduces_alone`, as then `reduce` itself is.
+        """
+        return features
+
     def reduce_options(self) -> Mapping[str, Any]:
         """What `reduce` depends on; it names cached features. By default all options."""
         return dict(self.config) if isinstance(self.config, BaseModel) else vars(self.config)

@@ -96,8 +96,12 @@ class EpalmFusion(Fusion):
         first = encoder.num_levels - self.schedule.num_levels
         return [LevelSpec(block, normed=True) for block in range(first, encoder.num_levels)]
 
+    def reduce_each(self, features: Features) -> Features:
+        """One token for each item."""
+        return pool_tokens(features, self.config.pool)
+
     def reduce(self, features: Features) -> Features:
-        """One token for each slot."""
+        """One token for each slot; those that are pooled already stay as they are."""
         features = pool_tokens(features, self.config.pool)
         return pool_items(features) if self.config.slots == "mean" else features
 

@@ -18,7 +18,7 @@ def pool_tokens(features: Features, pool: str) -> Features:
         pool: `cls` takes the first token; `mean` averages those after the prefix that are real.
     """
     if pool == "cls":
-        levels = tuple(level[:, :, :1] for level in features.levels)
+        levels = tuple(level[:, :, :1].clone() for level in features.levels)  # the rest may go
     else:
         first = features.num_prefix_tokens
         seen = features.mask[:, :, first:]

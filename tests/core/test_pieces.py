@@ -54,7 +54,7 @@ def test_pieces_give_the_features_of_the_whole_in_less_memory(model):
     for level, expected in zip(found.levels, whole.levels, strict=True):
         seen = whole.mask[..., None]
         torch.testing.assert_close(level * seen, expected * seen, atol=1e-5, rtol=1e-5)
-    assert peak < 0.8 * most
+    assert peak < 0.6 * most
 
 
 def test_what_trains_goes_as_a_whole(model):
