@@ -88,9 +88,8 @@ class MediaDataset(Dataset[Item | Failed]):
 
     def __getitem__(self, index: int | tuple[int, int]) -> Item | Failed:
         epoch, first = index if isinstance(index, tuple) else (0, index)
-        indices = [
-            (first + offset) % len(self) for offset in range(min(len(self), MAX_SUBSTITUTES))
-        ]
+        count = len(self)
+        indices = ((first + k) % count for k in range(min(count, MAX_SUBSTITUTES)))
         results = (self.prepare(epoch, k, partial(self.source.__getitem__, k)) for k in indices)
         return first_usable(results, self.substitute)
 

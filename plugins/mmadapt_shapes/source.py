@@ -103,6 +103,8 @@ class ShapesSource(Source):
         """Return which file of each shelf sample ``file`` uses; a missing medium has none."""
         count = next(iter(self._shelves.values())).count
         numbers = {m: (file + _STRIDE * i) % count for i, m in enumerate(self._mediums)}
+        if not self.config.missing:
+            return numbers
         rng = np.random.default_rng([self.config.seed, SPLITS.index(self.config.split), file])
         if rng.random() < self.config.missing:
             del numbers[self._mediums[rng.integers(len(self._mediums))]]

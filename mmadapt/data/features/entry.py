@@ -10,6 +10,7 @@ import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -130,10 +131,16 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
+@cache
+def _numpy_name(dtype: np.dtype) -> str:
+    """Its name, which numpy makes anew each time."""
+    return str(dtype)
+
+
 def _checksum(about: str, arrays: Mapping[str, np.ndarray]) -> int:
     value = zlib.crc32(about.encode())
     for name in sorted(arrays):
         array = arrays[name]
-        value = zlib.crc32(f"{name} {array.dtype} {array.shape}".encode(), value)
+        value = zlib.crc32(f"{name} {_numpy_name(array.dtype)} {array.shape}".encode(), value)
         value = zlib.crc32(array.data, value)
     return value
