@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 from mmadapt.anatomy import find_anatomy, find_layers, find_part
 from mmadapt.contracts import Encoder, Fusion, Rewrite
 from mmadapt.errors import AttachError
-from mmadapt.late import TextAlone, late_fusion, named
+from mmadapt.late import TextAlone, late_fusion
 from mmadapt.types import State
 
 
@@ -133,22 +133,24 @@ class Attachment:
                 self._hook_site(site, first, last, i, chain)
 
     def _hook_late_tokens(self, layer: nn.Module, i: int, fusion: Fusion) -> None:
-        hidden_at = _argument(layer, "hidden_states")
+        names = list(inspect.signature(layer.forward).parameters)
 
         def hook(_: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
-            if self.state is None:
+            if self.state is None or (i > 0 and self.state.text_alone is None):
                 return None
-            given = named(layer, args, kwargs)
+            given = dict(zip(names, args, strict=False)) | kwargs
             if i == 0:
                 self.state.text_alone = TextAlone.of(fusion.name, given, self.state)
             alone = self.state.text_alone
             if alone is None:
                 return None
-            if i == fusion.enters_at:
-                hidden = alone.within(given["hidden_states"])
-                return _put(args, kwargs, "hidden_states", hidden_at, hidden)
-            for name, value in alone.without(given).items():
-                args, kwargs = _put(args, kwargs, name, _argument(layer, name), value)
+            if i < fusion.enters_at:
+                changed = alone.without(given)
+            else:
+                changed = {"hidden_states": alone.within(given["hidden_states"])}
+            for name, value in changed.items():
+                at = names.index(name) if name in names else len(args)
+                args, kwargs = _put(args, kwargs, name, at, value)
             return args, kwargs
 
         self._handles.append(layer.register_forward_pre_hook(hook, with_kwargs=True))

@@ -8,26 +8,41 @@ LM hands to each of them (mask, position embeddings) without those rows, and L p
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
 from transformers import Cache
 
 from mmadapt.contracts import Fusion
+from mmadapt.errors import AttachError
+from mmadapt.masks import KINDS
 from mmadapt.types import State
 
 _KNOWN = ("hidden_states", "attention_mask", "position_ids", "position_embeddings")
 
 
 def late_fusion(fusions: Sequence[Fusion], num_layers: int) -> Fusion | None:
-    """The fusion whose tokens enter late, if no other acts on the layers below."""
+    """The fusion whose tokens enter late, if it and the others leave the layers below alone.
+
+    Its own `layer_input` is only called there where the tokens are.
+
+    Raises:
+        AttachError: the LM has no such layer.
+    """
     late = [fusion for fusion in fusions if fusion.enters_at > 0]
-    if len(late) != 1:
+    for fusion in late:
+        if fusion.enters_at >= num_layers:
+            raise AttachError(
+                f"tokens of fusion '{fusion.name}' enter at layer {fusion.enters_at}, but the LM "
+                f"has {num_layers} (0 to {num_layers - 1})"
+            )
+    if len(late) != 1 or late[0].sites() != {"layer_input"}:
         return None
-    others = [i for f in fusions if f is not late[0] for i in f.layers(num_layers)]
-    return late[0] if all(i >= late[0].enters_at for i in others) else None
+    others = [fusion for fusion in fusions if fusion is not late[0] and fusion.sites()]
+    acting = [i for fusion in others for i in fusion.layers(num_layers)]
+    return late[0] if all(i >= late[0].enters_at for i in acting) else None
 
 
 class TextAlone:
@@ -40,7 +55,7 @@ class TextAlone:
 
     def __init__(self, columns: Tensor, length: int) -> None:
         self.columns, self.length = columns, length
-        self._made: dict[str, tuple[Any, Any]] = {}
+        self._made: dict[str, list[tuple[Any, Any]]] = {}
 
     @classmethod
     def of(cls, fusion: str, given: dict[str, Any], state: State) -> TextAlone | None:
@@ -51,22 +66,17 @@ class TextAlone:
             given: the layer's arguments by name.
             state: of the forward.
         """
-        span, hidden = state.text.spans.get(fusion), given["hidden_states"]
-        length = state.text.input_ids.shape[1]
-        if span is None or hidden.shape[:2] != span.shape:
+        span = state.text.spans.get(fusion)
+        if span is None or state.cache is not None:
             return None
-        if any(isinstance(value, Cache) for value in given.values()):
+        length, own = span.shape[1], state.text.counts[fusion]
+        if length == own or given["hidden_states"].shape[:2] != span.shape:
             return None
-        mask = given.get("attention_mask")
-        if mask is not None and not (isinstance(mask, Tensor) and mask.ndim == 4):
+        if not _can_be_taken_apart(given, length):
             return None
-        others = (value for name, value in given.items() if name not in _KNOWN)
-        if any(isinstance(value, Tensor) and length in value.shape for value in others):
-            return None  # such as ALiBi's
         # Own tokens go first, and for each that a sample lacks one of its padding columns.
         order = (2 * (span > 0).long() + ~state.text.attention_mask).argsort(dim=1, stable=True)
-        kept = order[:, : length - state.text.counts[fusion]]
-        return cls(kept.sort(dim=1).values, length)
+        return cls(order[:, : length - own].sort(dim=1).values, length)
 
     def without(self, given: dict[str, Any]) -> dict[str, Any]:
         """The arguments of a layer below L that change, without the other columns."""
@@ -77,7 +87,7 @@ class TextAlone:
         for name, make in (
             ("attention_mask", self._square),
             ("position_ids", self._rows),
-            ("position_embeddings", lambda pair: tuple(self._rows(x) for x in pair)),
+            ("position_embeddings", lambda pair: tree_map(self._rows, pair)),
         ):
             value = given.get(name)
             if value is not None:
@@ -90,11 +100,14 @@ class TextAlone:
         return whole.scatter(1, self._index(hidden), hidden)
 
     def _once(self, name: str, value: Any, make: Callable[[Any], Any]) -> Any:
-        """Layers given the same object share what was made of it."""
-        found = self._made.get(name)
-        if found is None or found[0] is not value:
-            found = self._made[name] = (value, make(value))
-        return found[1]
+        """Layers given the same object share what was made of it: the last few are kept."""
+        made = self._made.setdefault(name, [])
+        for given, result in made:
+            if given is value:
+                return result
+        made.append((value, make(value)))
+        del made[:-KINDS]
+        return made[-1][1]
 
     def _index(self, like: Tensor) -> Tensor:
         columns = self.columns.to(like.device)
@@ -116,7 +129,26 @@ class TextAlone:
         return mask.gather(2, rows).gather(3, both)
 
 
-def named(layer: nn.Module, args: tuple, kwargs: dict) -> dict[str, Any]:
-    """A layer's arguments by name."""
-    names = inspect.signature(layer.forward).parameters
-    return dict(zip(names, args, strict=False)) | kwargs
+def _can_be_taken_apart(given: dict[str, Any], length: int) -> bool:
+    """Whether a layer is given what is known to have a row for each column, and no key/value cache.
+
+    ALiBi's biases, say, are in no argument that is known.
+    """
+    for name, value in given.items():
+        if name in _KNOWN:
+            pair = value if isinstance(value, tuple) else (value,)
+            if not all(x is None or _fits(name, x, length) for x in pair):
+                return False
+        elif isinstance(value, Cache) or any(
+            isinstance(x, Tensor) and length in x.shape for x in tree_leaves(value)
+        ):
+            return False
+    return True
+
+
+def _fits(name: str, value: Any, length: int) -> bool:
+    shape = tuple(value.shape) if isinstance(value, Tensor) else ()
+    if name == "attention_mask":
+        return len(shape) == 4 and shape[2:] == (length, length)
+    dimensions = 2 if name == "position_ids" else 3
+    return len(shape) == dimensions and shape[1] == length

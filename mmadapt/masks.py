@@ -16,6 +16,7 @@ from mmadapt.errors import AttachError
 from mmadapt.types import State
 
 EDITABLE = ("eager", "sdpa")
+KINDS = 2  # masks that an LM's layers alternate between: with and without a window
 
 
 def check_attention(lm: nn.Module, fusion: str) -> None:
@@ -67,10 +68,13 @@ def edited_once(
     """
     keys = _num_keys(i, length, state) if mask is None else mask.shape[-1]
     columns = (state.past_len, length, keys)
-    found = state.masks.get(name)
-    if found is None or found[0] is not mask or found[1] != columns:
-        found = state.masks[name] = (mask, columns, edit())
-    return found[2]
+    made = state.masks.setdefault(name, [])
+    for given, at, result in made:
+        if given is mask and at == columns:
+            return result
+    made.append((mask, columns, edit()))
+    del made[:-KINDS]
+    return made[-1][2]
 
 
 def hide_columns(i: int, mask: Tensor | None, columns: Tensor, length: int, state: State) -> Tensor:

@@ -87,9 +87,10 @@ class Fusion(nn.Module):
         return features
 
     def reduce_each(self, features: Features) -> Features:
-        """What of `reduce` can be done to a piece of long media; `reduce` then gets its results.
+        """What of `reduce` can be done to a piece of long media; `reduce` may then get its results.
 
-        Not called where the fusion `reduces_alone`, as then `reduce` itself is.
+        `reduce` gives the same whether it was called before or not. It is not where the fusion
+        `reduces_alone`, as then `reduce` itself is called on pieces.
         """
         return features
 
@@ -113,7 +114,8 @@ class Fusion(nn.Module):
     def enters_at(self) -> int:
         """The first LM layer that sees its own tokens; without a cache, those below run without.
 
-        Above 0 it must act on the layers below too: with a cache its tokens are there, hidden.
+        Above 0 it must hide its tokens below, where with a cache they are there all the same, and
+        write each of them at that layer: they come as zeros, or as whatever passed through.
         """
         return 0
 

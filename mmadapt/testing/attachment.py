@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from torch import Tensor
 
 from mmadapt.adapters.checkpoint import load_into
+from mmadapt.contracts import Fusion, encoder_info
 from mmadapt.model import MultimodalModel
 from mmadapt.testing.case import (
     FusionCase,
@@ -87,6 +88,20 @@ class AttachmentContract(FusionCase):
         assert type(fusion.config).model_validate_json(text) == fusion.config, (
             "the options do not come back from the recipe that is saved with an adapter"
         )
+
+    def test_pieces_are_reduced_alike(self) -> None:
+        """`reduce` gives the same of media that `reduce_each` was called on before."""
+        model = self.join(self.families[0])
+        fusion = cast(Fusion, next(iter(model.fusions.values())))
+        given = self.batch(model)["media"]
+        for name, encoder in model.encoders.items():
+            with torch.no_grad():
+                features = encoder(given[name], fusion.levels(encoder_info(encoder)))
+                whole, again = fusion.reduce(features), fusion.reduce(fusion.reduce_each(features))
+            seen = whole.mask[..., None]
+            assert torch.equal(whole.mask, again.mask) and torch.equal(whole.item, again.item)
+            for level, other in zip(whole.levels, again.levels, strict=True):
+                assert_close(other * seen, level * seen, self.tolerance, f"{name} reduced twice")
 
     def test_half_precision_lm(self, family: str) -> None:
         """A float32 fusion beside a bfloat16 LM trains, generates, and stays close to float32."""

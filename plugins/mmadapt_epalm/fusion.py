@@ -119,7 +119,9 @@ class EpalmFusion(Fusion):
         if shown.shape[1] == 0:
             return inputs
         slots = prompt.new_zeros(batch, shown.shape[1] - len(prompt), prompt.shape[1])
-        first = inputs.attention_mask.long().argmax(dim=1, keepdim=True)  # padding may precede
+        # Padding may precede; a text may be empty.
+        real = nn.functional.pad(inputs.attention_mask, (0, 1), value=True)
+        first = real.long().argmax(dim=1, keepdim=True)
         return inputs.insert(
             self.name,
             first.expand(-1, shown.shape[1]),
@@ -141,9 +143,12 @@ class EpalmFusion(Fusion):
 
     @property
     def enters_at(self) -> int:
-        """Start, unless the soft prompt stands at the input."""
+        """Start, unless the soft prompt stands at the input.
+
+        Published, slots see padding too, which a forward without their columns has less of.
+        """
         at_input = self.prompt is not None and self.config.prompt_at == "input"
-        return 0 if at_input else self.schedule.start
+        return self.schedule.start if self.causal and not at_input else 0
 
     def layer_input(
         self, i: int, hidden_states: Tensor, mask: Tensor | None, state: State

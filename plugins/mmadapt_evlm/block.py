@@ -66,5 +66,8 @@ class GatedBlock(nn.Module):
 
 
 def _gated(x: Tensor, gate: Tensor, y: Tensor) -> Tensor:
-    """x + tanh(gate) y in the precision of x."""
-    return torch.addcmul(x, gate.float().tanh().to(x.dtype), y.to(x.dtype))
+    """x + tanh(gate) y in the precision of x; the gate's own is kept as long as y's is."""
+    opening = gate.float().tanh()
+    if x.dtype == y.dtype == opening.dtype:
+        return torch.addcmul(x, opening, y)
+    return x + (opening * y).to(x.dtype)

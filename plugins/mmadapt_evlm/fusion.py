@@ -213,7 +213,9 @@ class EvlmFusion(Fusion):
             beyond = memory["table"].shape[1] - 1
             codes = state.columns(memory["codes"], length, beyond=beyond)
             mask = visible_keys(codes, memory["table"], memory["item_of_key"][0], memory["real"])
-            dtype = self._block(i).attention.to_q.weight.dtype
+            kind, dtype = mask.device.type, self._block(i).attention.to_q.weight.dtype
+            if kind != "meta" and torch.is_autocast_enabled(kind):
+                dtype = torch.get_autocast_dtype(kind)
             state.stash[self.name, first] = seen_by(mask, self.config.zero_pad, dtype)
         return state.stash[self.name, first]
 
