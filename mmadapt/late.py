@@ -17,7 +17,7 @@ from transformers import Cache
 
 from mmadapt.contracts import Fusion
 from mmadapt.errors import AttachError
-from mmadapt.masks import KINDS
+from mmadapt.masks import KEPT_EDITS
 from mmadapt.types import State
 
 _KNOWN = ("hidden_states", "attention_mask", "position_ids", "position_embeddings")
@@ -74,7 +74,7 @@ class TextAlone:
             return None
         if not _can_be_taken_apart(given, length):
             return None
-        # Own tokens go first, and for each that a sample lacks one of its padding columns.
+        # Sorted last, so dropped: own tokens, and a padding column for each that a sample lacks.
         order = (2 * (span > 0).long() + ~state.text.attention_mask).argsort(dim=1, stable=True)
         return cls(order[:, : length - own].sort(dim=1).values, length)
 
@@ -106,7 +106,7 @@ class TextAlone:
             if given is value:
                 return result
         made.append((value, make(value)))
-        del made[:-KINDS]
+        del made[:-KEPT_EDITS]
         return made[-1][1]
 
     def _index(self, like: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from mmadapt.errors import AttachError
 from mmadapt.types import State
 
 EDITABLE = ("eager", "sdpa")
-KINDS = 2  # masks that an LM's layers alternate between: with and without a window
+KEPT_EDITS = 2  # layers alternate between two masks: with and without a window
 
 
 def check_attention(lm: nn.Module, fusion: str) -> None:
@@ -73,7 +73,7 @@ def edited_once(
         if given is mask and at == columns:
             return result
     made.append((mask, columns, edit()))
-    del made[:-KINDS]
+    del made[:-KEPT_EDITS]
     return made[-1][2]
 
 

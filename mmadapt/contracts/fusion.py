@@ -89,8 +89,8 @@ class Fusion(nn.Module):
     def reduce_each(self, features: Features) -> Features:
         """What of `reduce` can be done to a piece of long media; `reduce` may then get its results.
 
-        `reduce` gives the same whether it was called before or not. It is not where the fusion
-        `reduces_alone`, as then `reduce` itself is called on pieces.
+        `reduce(reduce_each(x))` must equal `reduce(x)`. Where the fusion `reduces_alone`, `reduce`
+        itself gets the pieces.
         """
         return features
 
@@ -115,7 +115,8 @@ class Fusion(nn.Module):
         """The first LM layer that sees its own tokens; without a cache, those below run without.
 
         Above 0 it must hide its tokens below, where with a cache they are there all the same, and
-        write each of them at that layer: they come as zeros, or as whatever passed through.
+        write each of them at that layer: they come as zeros, or as whatever passed through. They
+        stay in all layers where `layer_input` is not its only site, or other fusions act below.
         """
         return 0
 

@@ -61,9 +61,9 @@ def about_set(
 
 
 def reduce_of(fusion: Fusion) -> Any:
-    """What a fusion's reduction depends on; None where it keeps everything."""
-    own = type(fusion)
-    if own.reduce is Fusion.reduce and own.reduce_each is Fusion.reduce_each:
+    """What a fusion's `reduce` depends on; None where it keeps everything."""
+    own = type(fusion).reduce
+    if own is Fusion.reduce:
         return None
     return [_class(fusion), code_of(type(fusion)), settings_of(dict(fusion.reduce_options()))]
 

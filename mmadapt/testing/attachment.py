@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mmadapt.adapters.checkpoint import load_into
-from mmadapt.contracts import Fusion, encoder_info
+from mmadapt.contracts import Encoder
 from mmadapt.model import MultimodalModel
 from mmadapt.testing.case import (
     FusionCase,
@@ -90,18 +90,23 @@ class AttachmentContract(FusionCase):
         )
 
     def test_pieces_are_reduced_alike(self) -> None:
-        """`reduce` gives the same of media that `reduce_each` was called on before."""
+        """Long media have the same features whole and in unequal pieces."""
         model = self.join(self.families[0])
-        fusion = cast(Fusion, next(iter(model.fusions.values())))
-        given = self.batch(model)["media"]
-        for name, encoder in model.encoders.items():
+        for name, inputs in self.batch(model)["media"].items():
+            shape, encoder = inputs["item"].shape, cast(Encoder, model.encoders[name])
+            longer: Any = {
+                key: torch.cat([x, x.flip(0), x], dim=1) if x.shape[:2] == shape else x
+                for key, x in inputs.items()
+            }
             with torch.no_grad():
-                features = encoder(given[name], fusion.levels(encoder_info(encoder)))
-                whole, again = fusion.reduce(features), fusion.reduce(fusion.reduce_each(features))
-            seen = whole.mask[..., None]
-            assert torch.equal(whole.mask, again.mask) and torch.equal(whole.item, again.item)
-            for level, other in zip(whole.levels, again.levels, strict=True):
-                assert_close(other * seen, level * seen, self.tolerance, f"{name} reduced twice")
+                encoder.items_at_once = None
+                ((whole,),) = (found.values() for found in model.encode({name: longer}).values())
+                encoder.items_at_once = max(1, 2 * shape[1])
+                ((pieces,),) = (found.values() for found in model.encode({name: longer}).values())
+            assert torch.equal(whole.mask, pieces.mask) and torch.equal(whole.item, pieces.item)
+            for level, other in zip(whole.levels, pieces.levels, strict=True):
+                difference = (level - other) * whole.mask[..., None]
+                assert_close(difference, 0 * difference, self.tolerance, f"pieces of {name} differ")
 
     def test_half_precision_lm(self, family: str) -> None:
         """A float32 fusion beside a bfloat16 LM trains, generates, and stays close to float32."""

@@ -145,7 +145,7 @@ class EpalmFusion(Fusion):
     def enters_at(self) -> int:
         """Start, unless the soft prompt stands at the input.
 
-        Published, slots see padding too, which a forward without their columns has less of.
+        In `published` mode slots see padding columns too, of which fewer would be left.
         """
         at_input = self.prompt is not None and self.config.prompt_at == "input"
         return self.schedule.start if self.causal and not at_input else 0

@@ -87,7 +87,8 @@ def test_columns_anywhere_are_taken_out_of_everything_a_layer_is_given() -> None
     alone = TextAlone.of("f", given, state(real))
     assert alone is not None
     changed = alone.without(given)
-    assert alone.without(given)["attention_mask"] is changed["attention_mask"]  # made once
+    alone.without({**given, "attention_mask": torch.rand(1, 1, 6, 6)})  # layers alternate
+    assert alone.without(given)["attention_mask"] is changed["attention_mask"]
     assert changed["position_ids"].tolist() == kept
     for row, columns in enumerate(kept):
         assert changed["hidden_states"][row].tolist() == hidden[row, columns].tolist()

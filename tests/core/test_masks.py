@@ -97,6 +97,7 @@ def test_layers_that_are_given_the_same_mask_share_an_edit() -> None:
     assert edited(0, None) is edited(1, None)
     window = torch.ones(1, 1, 1, 5, dtype=torch.bool)
     assert edited(2, window) is edited(3, window) and len(made) == 2
+    assert edited(4, None) is made[0] and edited(5, window) is made[1]  # layers alternate
     edited(4, window.clone())  # another mask of the same values
     edited(4, window, name="opens")
     assert len(made) == 4
