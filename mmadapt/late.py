@@ -101,13 +101,13 @@ class TextAlone:
 
     def _once(self, name: str, value: Any, make: Callable[[Any], Any]) -> Any:
         """Layers given the same object share what was made of it: the last few are kept."""
-        made = self._made.setdefault(name, [])
+        made = self._made.get(name, [])
         for given, result in made:
             if given is value:
                 return result
-        made.append((value, make(value)))
-        del made[:-KEPT_EDITS]
-        return made[-1][1]
+        result = make(value)
+        self._made[name] = [*made, (value, result)][-KEPT_EDITS:]
+        return result
 
     def _index(self, like: Tensor) -> Tensor:
         columns = self.columns.to(like.device)
