@@ -148,7 +148,7 @@ class EvlmFusion(Fusion):
             result = checkpoint(self._gate, i, hidden_states, seen, memory, use_reentrant=False)
         else:
             result = self._gate(i, hidden_states, seen, memory)
-        hidden_states, logits = cast(tuple[Tensor, Tensor | None], result)
+        hidden_states, logits = cast("tuple[Tensor, Tensor | None]", result)
         if logits is not None and self.training:
             state.aux.setdefault(self.name, {})[i] = logits
         return hidden_states, mask
