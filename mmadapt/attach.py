@@ -138,7 +138,7 @@ class Attachment:
         def hook(_: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
             if self.state is None or (i > 0 and self.state.text_alone is None):
                 return None
-            given = {**{names[k]: value for k, value in enumerate(args)}, **kwargs}
+            given = {**{names[k]: value for k, value in enumerate(args[: len(names)])}, **kwargs}
             if i == 0:
                 self.state.text_alone = TextAlone.of(fusion.name, given, self.state)
             alone = self.state.text_alone

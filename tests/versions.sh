@@ -28,4 +28,4 @@ export OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1
 exec "$folder/venv/bin/python" -m pytest -q -n 2 \
   tests/core/test_attach.py tests/core/test_late.py tests/core/test_anatomy.py tests/core/test_positions.py \
   tests/core/adapters/test_checkpoint.py tests/core/test_golden.py tests/core/test_lm.py \
-  tests/core/generation/test_answers.py tests/core/train/test_run.py tests/core/train/test_fitting.py tests/core/train/test_guarded.py tests/core/test_pieces.py tests/core/test_hub.py tests/core/test_building.py tests/reliability/test_shards.py tests/plugins/mmadapt_epalm/test_late.py tests/plugins/mmadapt_vision
+  tests/core/generation/test_answers.py tests/core/train/test_run.py tests/core/train/test_fitting.py tests/core/train/test_guarded.py tests/core/test_pieces.py tests/core/test_hub.py tests/core/test_building.py tests/reliability/test_shards.py tests/plugins/mmadapt_epalm tests/plugins/mmadapt_evlm tests/plugins/mmadapt_vision
