@@ -72,7 +72,7 @@ def _fill(
         typer.echo(json.dumps(asdict(result), indent=2, default=str))
         return
     there = sum(result.present.values())
-    typer.echo(f"{result.added} entries added, {there} sets of media were there: {result.folder}")
+    typer.echo(f"{result.added} entries added, {there} were there already: {result.folder}")
     for name, count in result.uncached.items():
         if count:
             typer.echo(f"{name}: {count} samples have media in memory, which are not cached")
