@@ -8,7 +8,8 @@ LM hands to each of them (mask, position embeddings) without those rows, and L p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -17,7 +18,7 @@ from transformers import Cache
 
 from mmadapt.contracts import Fusion
 from mmadapt.errors import AttachError
-from mmadapt.masks import KEPT_EDITS
+from mmadapt.masks import made_once
 from mmadapt.types import State
 
 _KNOWN = ("hidden_states", "attention_mask", "position_ids", "position_embeddings")
@@ -55,7 +56,7 @@ class TextAlone:
 
     def __init__(self, columns: Tensor, length: int) -> None:
         self.columns, self.length = columns, length
-        self._made: dict[str, list[tuple[Any, Any]]] = {}
+        self._made: dict[str, list[Any]] = {}
 
     @classmethod
     def of(cls, fusion: str, given: dict[str, Any], state: State) -> TextAlone | None:
@@ -91,23 +92,13 @@ class TextAlone:
         ):
             value = given.get(name)
             if value is not None:
-                changed[name] = self._once(name, value, make)
+                changed[name] = made_once(self._made, name, value, partial(make, value))
         return changed
 
     def within(self, hidden: Tensor) -> Tensor:
         """(b, s, d): the rows (b, k, d) at their columns, zeros elsewhere."""
         whole = hidden.new_zeros(hidden.shape[0], self.length, hidden.shape[2])
         return whole.scatter(1, self._index(hidden), hidden)
-
-    def _once(self, name: str, value: Any, make: Callable[[Any], Any]) -> Any:
-        """Layers given the same object share what was made of it: the last few are kept."""
-        made = self._made.get(name, [])
-        for given, result in made:
-            if given is value:
-                return result
-        result = make(value)
-        self._made[name] = [*made, (value, result)][-KEPT_EDITS:]
-        return result
 
     def _index(self, like: Tensor) -> Tensor:
         columns = self.columns.to(like.device)

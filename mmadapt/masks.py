@@ -67,14 +67,32 @@ def edited_once(
         edit: makes the edited mask (b, 1, q, k).
     """
     keys = _num_keys(i, length, state) if mask is None else mask.shape[-1]
-    columns = (state.past_len, length, keys)
-    made = state.masks.get(name, [])
-    for given, at, result in made:
-        if given is mask and at == columns:
+    return made_once(state.masks, name, mask, edit, (state.past_len, length, keys))
+
+
+def made_once(
+    made: dict[str, list[Any]],
+    name: str,
+    given: Any,
+    make: Callable[[], Any],
+    at: tuple[int, ...] = (),
+) -> Any:
+    """What `make` gave for the same object under this name; the last few are kept.
+
+    Args:
+        made: where they are kept.
+        name: of what is made.
+        given: what it is made of; another object is another, whatever its values.
+        make: makes it.
+        at: what else it depends on.
+    """
+    kept = made.get(name, [])
+    for one, place, result in kept:
+        if one is given and place == at:
             return result
-    edited = edit()
-    state.masks[name] = [*made, (mask, columns, edited)][-KEPT_EDITS:]
-    return edited
+    result = make()
+    made[name] = [*kept, (given, at, result)][-KEPT_EDITS:]
+    return result
 
 
 def hide_columns(i: int, mask: Tensor | None, columns: Tensor, length: int, state: State) -> Tensor:

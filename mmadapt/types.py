@@ -239,9 +239,7 @@ class State:
     aux: dict[str, dict[int, Any]] = field(default_factory=dict)
     stash: dict[tuple[str, int], Any] = field(default_factory=dict)
     text_alone: Any = None
-    masks: dict[str, list[tuple[Tensor | None, tuple[int, ...], Tensor]]] = field(
-        default_factory=dict
-    )
+    masks: dict[str, list[Any]] = field(default_factory=dict)
 
     @property
     def batch_size(self) -> int:

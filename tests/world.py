@@ -167,3 +167,11 @@ def untrained(folder: Path) -> MultimodalModel:
     """The recipe's model, its LM written to a folder."""
     torch.manual_seed(1)
     return compose(recipe(save_lm(folder)), allow_code=True)
+
+
+def write_media(folder, numbers):
+    """Makes the paths of these samples' media files under a folder."""
+    for number in numbers:
+        path = folder / f"c{number % 4}" / str(number)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"medium {number}")

@@ -25,10 +25,7 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setenv("MMADAPT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(contents, "_FRESH_SECONDS", -1.0)  # these files are older than they seem
     monkeypatch.chdir(tmp_path)
-    for number in [*range(24), *range(100, 116)]:
-        path = tmp_path / f"c{number % 4}" / str(number)
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(f"medium {number}")
+    world.write_media(tmp_path, [*range(24), *range(100, 116)])
     return tmp_path
 
 

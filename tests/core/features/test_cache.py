@@ -30,10 +30,7 @@ def place(tmp_path, monkeypatch):
     """A folder where every path of the world is a file."""
     monkeypatch.setenv("MMADAPT_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    for number in range(24):
-        path = tmp_path / f"c{number % 4}" / str(number)
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(f"medium {number}")
+    world.write_media(tmp_path, range(24))
     return tmp_path
 
 
