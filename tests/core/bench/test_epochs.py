@@ -14,10 +14,7 @@ def recipe(tmp_path, monkeypatch):
     lm = world.save_lm(tmp_path / "lm")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MMADAPT_CACHE", str(tmp_path / "cache"))
-    for number in range(8):
-        path = tmp_path / f"c{number % 4}" / str(number)
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(f"medium {number}")
+    world.write_media(tmp_path, range(8))
 
     def resolved(**blocks):
         blocks.setdefault("train", {"per_device_train_batch_size": 4})
